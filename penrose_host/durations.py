@@ -29,7 +29,7 @@ def parse_duration(text: str) -> int:
     short, iso = _SHORT.fullmatch(text), _ISO.fullmatch(text)
     if short:
         whole, fraction, unit = short[1], short[2] or "", short[3]
-        micros, rest = divmod(int(whole + fraction) * _UNITS[unit], 10 ** len(fraction))
+        micros, rest = divmod(int(whole + fraction) * _UNITS[unit], int("1" + "0" * len(fraction)))
         if rest:
             raise ValueError(f"{text!r} is not a whole number of microseconds")
     elif iso and any(iso.groupdict().values()):
