@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from penrose_host.batch import EncodedBatch, Ragged
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from penrose_host.batch import Float32, Int32, Int64
 
 __all__ = ["Rows"]
@@ -45,7 +47,7 @@ class Rows:
     @property
     def nbytes(self) -> int:
         """Bytes of all columns."""
-        arrays = [self.partition, self.offset, self.event_time, self.known_at, self.ids]
+        arrays: list[npt.NDArray[Any]] = [self.partition, self.offset, self.event_time, self.known_at, self.ids]
         arrays += [*self.numeric.values(), *self.labels.values(), *(self.scores or {}).values()]
         for ragged in self.lists.values():
             arrays += [ragged.values, ragged.offsets]
@@ -83,18 +85,15 @@ class Rows:
 
     def with_scores(self, scores: Mapping[str, Float32]) -> Rows:
         """The same rows, scored."""
-        return Rows(
-            self.names,
-            self.partition,
-            self.offset,
-            self.event_time,
-            self.known_at,
-            self.ids,
-            self.lists,
-            self.numeric,
-            self.labels,
-            scores,
-        )
+        return replace(self, scores=scores)
+
+    def without_scores(self) -> Rows:
+        """The same rows, as if not yet scored."""
+        return replace(self, scores=None)
+
+    def with_partitions(self, names: tuple[str, ...], partition: Int32) -> Rows:
+        """The same rows, their partitions given as indices into other names."""
+        return replace(self, names=names, partition=partition)
 
     @staticmethod
     def concat(parts: Sequence[Rows]) -> Rows:

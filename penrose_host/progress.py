@@ -1,0 +1,184 @@
+"""How far a run has come: positions, clocks and counters. All of it is checkpointed state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penrose_host.batch import Position, Reject
+from penrose_host.names import Names
+
+if TYPE_CHECKING:
+    from penrose_host.batch import Int64
+    from penrose_host.rows import Rows
+
+__all__ = ["NEVER", "Progress"]
+
+#: The clock of a partition that has given no row yet.
+NEVER = int(np.iinfo(np.int64).min)
+_FOREVER = int(np.iinfo(np.int64).max)
+_COUNTERS = ("rows", "trained_rows", "skipped_rows", "bad_rows", "sequence", "clock", "watermark", "loss_rows")
+
+
+class Progress:
+    """Counters of a run, and for each partition the next offset and the latest event time scored.
+
+    `rows` were scored, `trained_rows` trained; `skipped_rows` were left out of training for a loss that was
+    not finite; `bad_rows` could not be used. `sequence` counts training steps. Times are microseconds.
+    """
+
+    def __init__(self, source_id: str, names: Names) -> None:
+        self.source_id = source_id
+        self.names = names
+        self.rows = 0
+        self.trained_rows = 0
+        self.skipped_rows = 0
+        self.bad_rows = 0
+        self.sequence = 0
+        self.clock = NEVER
+        self.watermark = NEVER
+        self.loss_rows = 0
+        self.losses: dict[str, float] = {}
+        self._next = np.empty(0, dtype=np.int64)
+        self._arrived = np.empty(0, dtype=np.int64)
+        self._clocks = np.empty(0, dtype=np.int64)
+        self._rejects: list[Reject] = []
+
+    def seek(self, offsets: Mapping[str, int]) -> None:
+        """Partitions are read from these offsets on."""
+        self.names.add(offsets)
+        self._grow()
+        for name, offset in offsets.items():
+            code = self.names.code(name)
+            self._next[code] = self._arrived[code] = offset
+
+    # -- positions and clocks ----------------------------------------------------------------------
+
+    def position(self) -> Position:
+        """The position after all rows scored, and all bad rows settled, so far."""
+        offsets = zip(self.names.all, self._next.tolist(), strict=True)
+        return Position(self.source_id, {name: offset for name, offset in offsets if offset >= 0})
+
+    def position_after(self, block: Rows, count: int) -> Position:
+        """The position after the first `count` rows of the block that is being scored."""
+        following = self._next.copy()
+        following[block.partition[:count]] = block.offset[:count] + 1
+        offsets = zip(self.names.all, following.tolist(), strict=True)
+        return Position(self.source_id, {name: offset for name, offset in offsets if offset >= 0})
+
+    def clocks(self) -> dict[str, int]:
+        """Partition → the latest event time scored; those that gave no row yet have none."""
+        clocks = zip(self.names.all, self._clocks.tolist(), strict=True)
+        return {name: clock for name, clock in clocks if clock != NEVER}
+
+    def watermarks(self, block: Rows, clocks: Int64, starts: Int64, *, merged: bool, active: Collection[str]) -> Int64:
+        """The watermark as each micro-batch of the block starts: all that is older has been seen.
+
+        After a merge that is the clock of its first row; otherwise the oldest clock of the active
+        partitions that have given a row.
+        """
+        self._grow()
+        if merged:
+            return clocks[starts]
+        oldest = np.full(len(starts), _FOREVER, dtype=np.int64)
+        for code, name in enumerate(self.names.all):
+            if name not in active:
+                continue
+            times = np.where(block.partition == code, block.event_time, NEVER)
+            seen = np.maximum.accumulate(np.maximum(times, self._clocks[code]))[starts]
+            oldest = np.minimum(oldest, np.where(seen == NEVER, _FOREVER, seen))
+        oldest = np.where(oldest == _FOREVER, clocks[starts], oldest)
+        return np.maximum.accumulate(np.maximum(oldest, self.watermark))
+
+    # -- counting ----------------------------------------------------------------------------------
+
+    def arrive(self, rows: Rows) -> None:
+        """Rows have been taken in, and will be scored."""
+        self._grow()
+        self._arrived[rows.partition] = rows.offset + 1
+
+    def advance(self, block: Rows, clock: int, watermark: int) -> None:
+        """A block of rows has been scored."""
+        self.rows += len(block)
+        self.clock = clock
+        self.watermark = watermark
+        self._next[block.partition] = block.offset + 1
+        np.maximum.at(self._clocks, block.partition, block.event_time)
+
+    def trained(self, rows: int, losses: Mapping[str, float]) -> None:
+        """A step has trained on this many rows, with these mean losses."""
+        self.trained_rows += rows
+        self.loss_rows += rows
+        for head, loss in losses.items():
+            self.losses[head] = self.losses.get(head, 0.0) + loss * rows
+
+    def take_losses(self) -> dict[str, float]:
+        """Mean loss by head since this was last called."""
+        means = {head: total / self.loss_rows for head, total in self.losses.items()} if self.loss_rows else {}
+        self.losses, self.loss_rows = {}, 0
+        return means
+
+    # -- bad rows ----------------------------------------------------------------------------------
+
+    def reject(self, rejects: Iterable[Reject]) -> None:
+        """Rows that could not be used have arrived."""
+        self._rejects.extend(rejects)
+
+    def settle(self, *, everything: bool = False) -> list[Reject]:
+        """Count the bad rows whose place is behind the position, move it past them, and return them.
+
+        A bad row waits until every good row before it in its partition has been scored, so that the
+        position never passes a row that was not. `everything`: positions are not ours to keep.
+        """
+        if not self._rejects:
+            return []
+        self.names.add(sorted({reject.partition for reject in self._rejects}))
+        self._grow()
+        settled, left = [], []
+        for reject in sorted(self._rejects, key=lambda r: (r.partition, r.offset)):
+            code = self.names.code(reject.partition)
+            drained = self._next[code] >= self._arrived[code]
+            if everything or drained or reject.offset < self._next[code]:
+                settled.append(reject)
+                self._next[code] = max(int(self._next[code]), reject.offset + 1)
+                self._arrived[code] = max(int(self._arrived[code]), int(self._next[code]))
+            else:
+                left.append(reject)
+        self._rejects = left
+        self.bad_rows += len(settled)
+        return settled
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, as JSON; partitions by name, so that equal states print equal."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
+        state["losses"] = dict(sorted(self.losses.items()))
+        state["position"] = self.position().to_json()
+        state["clocks"] = dict(sorted(self.clocks().items()))
+        return state
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any], names: Names) -> Progress:
+        """What `to_json` wrote. Raises KeyError, TypeError or ValueError where it is not that."""
+        position = Position.from_json(state["position"])
+        progress = cls(position.source_id, names)
+        progress.seek(position.offsets)
+        for name in _COUNTERS:
+            setattr(progress, name, int(state[name]))
+        progress.losses = {head: float(total) for head, total in state["losses"].items()}
+        names.add(state["clocks"])
+        progress._grow()
+        for name, clock in state["clocks"].items():
+            progress._clocks[names.code(name)] = int(clock)
+        return progress
+
+    def _grow(self) -> None:
+        """Make room for names that are new."""
+        new = len(self.names) - len(self._next)
+        if new:
+            self._next = np.append(self._next, np.full(new, -1, dtype=np.int64))
+            self._arrived = np.append(self._arrived, np.full(new, -1, dtype=np.int64))
+            self._clocks = np.append(self._clocks, np.full(new, NEVER, dtype=np.int64))
