@@ -104,6 +104,19 @@ class DataSource(Plugin, ABC):
     def partitions(self) -> Sequence[str]:
         """All partitions of the stream now; may grow while running. Names do not depend on workers."""
 
+    def expect(self, stamps: Mapping[str, str]) -> None:  # noqa: B027 - optional
+        """What `stamps` gave when the checkpoint was taken; called before the first `open` of a resumed run.
+
+        Raises `SourceError`, naming the partition, where what was read then is not there any more as it was.
+        """
+
+    def stamps(self) -> Mapping[str, str]:
+        """Partition → stamp of its content as far as this run has touched it: short opaque text, kept in checkpoints.
+
+        A source whose data could change under a position (files) gives one; the host compares nothing itself.
+        """
+        return {}
+
     @abstractmethod
     def open(self, assignment: Mapping[str, int | None]) -> None:
         """Read these partitions, each from its first offset (None: where the options say a new run starts).
