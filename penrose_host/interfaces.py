@@ -221,6 +221,9 @@ class EmbeddingTable(ABC):
     """int64 key → float32 row, with its optimizer's slots. Any int64 is a legal key."""
 
     spec: TableSpec
+    #: None: `key` of `export_rows` is the key itself. Otherwise the number of rows that keys are hashed into,
+    #: and `key` there is `penrose_host.embeddings.mixing.buckets(key, hash_rows)`: what a servable artifact repeats.
+    hash_rows: int | None = None
 
     @abstractmethod
     def lookup(self, keys: Int64, *, train: bool) -> Float32:
