@@ -197,7 +197,7 @@ class StepInfo:
 class StepResult:
     """What one training step did.
 
-    `losses`: head → the loss that was minimised (a float; summed or mean, as the executor's options say).
+    `losses`: head → mean loss of its labelled rows, whatever reduction was minimised.
     `scores`: head → float32 [rows], the probabilities *before* the update, of the rows in their order.
     `applied`: False where a loss or a gradient was not finite and therefore nothing was changed.
     """

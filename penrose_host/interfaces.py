@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -104,7 +105,7 @@ class DataSource(Plugin, ABC):
     def partitions(self) -> Sequence[str]:
         """All partitions of the stream now; may grow while running. Names do not depend on workers."""
 
-    def expect(self, stamps: Mapping[str, str]) -> None:  # noqa: B027 - optional
+    def expect(self, stamps: Mapping[str, str]) -> None:
         """What `stamps` gave when the checkpoint was taken; called before the first `open` of a resumed run.
 
         Raises `SourceError`, naming the partition, where what was read then is not there any more as it was.
@@ -372,8 +373,14 @@ class Runtime(ABC):
         """Be this role until the job ends; blocks. Raises what ended it otherwise."""
 
     @abstractmethod
-    def operator(self) -> Operator:
-        """The push driver, for engines that own the loop."""
+    def operator(
+        self, *, source_id: str, partitions: Collection[str] = (), resume_from: str | None = None
+    ) -> AbstractContextManager[Operator]:
+        """The push driver, for engines that own the loop; used as `with runtime.operator(…) as operator`.
+
+        `source_id` names the engine's stream, `partitions` those an event-time merge waits for, `resume_from`
+        the engine's id of its last committed checkpoint (None: start anew).
+        """
 
 
 class Environment(Plugin, ABC):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,7 +14,7 @@ from penrose_host.checkpoints.disk import sync_folder
 from penrose_host.errors import CheckpointDamaged, PenroseError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import numpy.typing as npt
 
     from penrose_host.rows import Rows
 
@@ -68,56 +69,59 @@ class PredictionsFolder:
         self.folder = folder
         self.parts = parts
         self._heads = heads
-        self._rows: list[Rows] = []
+        self._columns: list[dict[str, npt.NDArray[Any]]] = []
+        self._names: tuple[str, ...] = ()
         self._count = 0
         self._unsynced: list[Path] = []
         folder.mkdir(parents=True, exist_ok=True)
+        known = [self._path(number) for number in range(parts)]
         for path in folder.glob("part-*.parquet*"):
-            number = path.name.removeprefix("part-").split(".")[0]
-            if path.suffix != ".parquet" or (number.isdigit() and int(number) >= parts):
+            if path not in known:
                 path.unlink()
-        for number in range(parts):
-            if not self._path(number).exists():
+        for path in known:
+            if not path.exists():
                 raise CheckpointDamaged(
-                    f"{self._path(number)} is gone, though the checkpoint knows of it",
-                    path=self._path(number),
+                    f"{path} is gone, though the checkpoint knows of it",
+                    path=path,
                     hint="put the file back, pick an older checkpoint with --resume-from, or use another --run-dir",
                 )
 
     def append(self, rows: Rows) -> None:
-        """Take scored rows."""
-        self._rows.append(rows)
+        """Take scored rows; nothing but the columns that will be written is kept."""
+        columns: dict[str, npt.NDArray[Any]] = {"_partition": rows.partition, "_offset": rows.offset, "event_time": rows.event_time}
+        for head in self._heads:
+            suffix = "" if len(self._heads) == 1 else f"_{head}"
+            columns[f"label{suffix}"] = rows.labels[head]
+            columns[f"score{suffix}"] = (rows.scores or {})[head]
+        self._columns.append(columns)
+        self._names = rows.names
         self._count += len(rows)
         if self._count >= PART_ROWS:
             self.write(self.roll())
 
-    def roll(self) -> tuple[int, list[Rows]] | None:
-        """Close the current part: its number and rows, to be written with `write` (on any thread)."""
-        if not self._rows:
+    def roll(self) -> Part | None:
+        """Close the current part; what it holds, to be given to `write` (on any thread)."""
+        if not self._columns:
             return None
-        part = (self.parts, self._rows)
+        part = Part(self._path(self.parts), self._names, self._columns)
         self.parts += 1
-        self._rows, self._count = [], 0
+        self._columns, self._count = [], 0
         return part
 
-    def write(self, part: tuple[int, list[Rows]] | None) -> None:
+    def write(self, part: Part | None) -> None:
         """Write a part that `roll` closed."""
         if part is None:
             return
-        import pyarrow.parquet as pq
-
-        number, rows = part
-        path = self._path(number)
-        draft = path.with_name(path.name + ".tmp")
+        draft = part.path.with_name(part.path.name + ".tmp")
         try:
-            pq.write_table(self._table(rows), draft, compression="zstd")
-            draft.replace(path)
+            part.write(draft)
+            draft.replace(part.path)
         except OSError as error:
             raise PenroseError(
-                f"cannot write predictions to {path}: {error}",
+                f"cannot write predictions to {part.path}: {error}",
                 hint="when this is mended, start the same command again; it resumes from the last checkpoint",
             ) from error
-        self._unsynced.append(path)
+        self._unsynced.append(part.path)
 
     def sync(self) -> None:
         """Make every part written so far durable."""
@@ -131,21 +135,27 @@ class PredictionsFolder:
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
-    def _table(self, blocks: list[Rows]) -> pa.Table:
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one Parquet file, as columns in pieces; partitions are indices into `names`."""
+
+    path: Path
+    names: tuple[str, ...]
+    pieces: Sequence[Mapping[str, npt.NDArray[Any]]]
+
+    def write(self, path: Path) -> None:
+        """Write it there. Raises OSError."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        return pa.concat_tables([pa.table(self._columns(rows)) for rows in blocks], promote_options="permissive")
-
-    def _columns(self, rows: Rows) -> Mapping[str, Any]:
-        import pyarrow as pa
-
-        columns = {
-            "_partition": pa.array(np.array(rows.names, dtype=object)[rows.partition], pa.string()),
-            "_offset": pa.array(rows.offset),
-            "event_time": pa.array(rows.event_time).cast(pa.timestamp("us", "UTC")),
-        }
-        for head in self._heads:
-            suffix = "" if len(self._heads) == 1 else f"_{head}"
-            columns[f"label{suffix}"] = pa.array(rows.labels[head], from_pandas=True)
-            columns[f"score{suffix}"] = pa.array((rows.scores or {})[head])
-        return columns
+        columns = {name: np.concatenate([piece[name] for piece in self.pieces]) for name in self.pieces[0]}
+        arrays: dict[str, Any] = {}
+        for name, values in columns.items():
+            if name == "_partition":
+                arrays[name] = pa.DictionaryArray.from_arrays(values, pa.array(self.names)).dictionary_decode()
+            elif name == "event_time":
+                arrays[name] = pa.array(values).cast(pa.timestamp("us", "UTC"))
+            else:  # a label that is not known is NaN here, and null there
+                arrays[name] = pa.array(values, from_pandas=name.startswith("label"))
+        pq.write_table(pa.table(arrays), path, compression="zstd")

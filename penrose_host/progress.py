@@ -114,11 +114,13 @@ class Progress:
         for head, loss in losses.items():
             self.losses[head] = self.losses.get(head, 0.0) + loss * rows
 
-    def take_losses(self) -> dict[str, float]:
-        """Mean loss by head since this was last called."""
-        means = {head: total / self.loss_rows for head, total in self.losses.items()} if self.loss_rows else {}
+    def mean_loss(self) -> float | None:
+        """Mean loss since the last report, summed over heads; None where nothing was trained since."""
+        return sum(self.losses.values()) / self.loss_rows if self.loss_rows else None
+
+    def forget_losses(self) -> None:
+        """A report was written: the next one tells of what comes now."""
         self.losses, self.loss_rows = {}, 0
-        return means
 
     # -- bad rows ----------------------------------------------------------------------------------
 

@@ -115,15 +115,18 @@ class Trainer:
 
     # -- working through them ---------------------------------------------------------------------
 
-    def advance(self, until_rows: int | None = None) -> bool:
+    def advance(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some complete micro-batches; False where there was nothing to do.
 
-        Stops behind the first micro-batch with which `progress.rows` reaches `until_rows`.
+        Stops behind the first micro-batch with which `progress.rows` reaches `until_rows`, and before
+        the first that starts at `until_event_time` or later.
         """
         began = time.perf_counter()
         count = min(self._stride, len(self._starts))
         if count and until_rows is not None:
             count = min(count, 1 + int(np.searchsorted(self._ends, until_rows - self.progress.rows)))
+        if count and until_event_time is not None:
+            count = int(np.searchsorted(self._clocks[self._starts[:count]], until_event_time))
         if count:
             self._window(count)
         elif not (self._ended and self._release_rest()):

@@ -1,4 +1,4 @@
-"""The core's own part of a checkpoint: counters, positions, clocks, waiting rows, and rows pushed but not yet scored."""
+"""The core's own part of a checkpoint: counters, positions, clocks, waiting rows, and pushed rows not yet scored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrainerState(Snapshot):
     """A trainer at one instant. Rows are immutable: taking this copies counters only."""
 
     def __init__(self, trainer: Trainer, *, with_pending: bool) -> None:
-        """`with_pending`: keep rows that arrived and were not scored (an engine that pushed them counts them as done)."""
+        """`with_pending`: keep rows that arrived and were not scored; an engine that pushed them will not again."""
         self._state = json.dumps(trainer.progress.to_json(), sort_keys=True).encode()
         self._waiting = trainer.waiting.freeze()
         self._pending = trainer.pending() if with_pending else []

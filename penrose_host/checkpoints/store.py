@@ -35,15 +35,10 @@ class Checkpoint:
     manifest: Manifest
 
     def reader(self, role: Role, index: int, part: str) -> CheckpointReader:
-        """The files of one part of one role. Every file is verified when it is read."""
-        prefix = f"{role}-{index}/{part}/"
+        """The files of one part of one role (of all parts, for ""). Every file is verified when it is read."""
+        prefix = f"{role}-{index}/{part}/" if part else f"{role}-{index}/"
         files = {name.removeprefix(prefix): ref for name, ref in self.manifest.files.items() if name.startswith(prefix)}
         return PartReader(self.root, self.manifest.id, files)
-
-    def parts(self, role: Role, index: int, kind: str) -> list[str]:
-        """Names of the parts `kind/NAME` that this role wrote (its tables, say)."""
-        prefix = f"{role}-{index}/{kind}/"
-        return sorted({n.removeprefix(prefix).split("/")[0] for n in self.manifest.files if n.startswith(prefix)})
 
 
 class CheckpointStore:
@@ -154,15 +149,17 @@ class CheckpointStore:
         write_atomic(self.root / LATEST, f"{folder.name}\n".encode())
         return manifest
 
-    def retain(self, keep: int, *, in_flight: Path | None = None) -> None:
-        """Remove all but the newest `keep` checkpoints, unfinished ones, and those of lives that were left.
+    def retain(self, keep: int, *, pinned: str | None = None) -> None:
+        """Remove all but the newest `keep` checkpoints and the pinned one: the unfinished, the superseded too.
 
         A file lives as long as any kept manifest lists it, whichever checkpoint it was written for.
         """
-        kept = self._ids()[-keep:]
+        kept = set(self._ids()[-keep:])
+        if pinned is not None:
+            kept.add(self._resolve(pinned))
         needed = {self.root / r.checkpoint / r.path for id in kept for r in self._manifest(id).files.values()}
         for folder in self._folders():
-            if folder.name in kept or folder == in_flight:
+            if folder.name in kept:
                 continue
             try:
                 # The manifest goes first: a checkpoint without one does not exist.

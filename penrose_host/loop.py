@@ -1,0 +1,151 @@
+"""The pull driver: takes rows from a datasource until it ends, a limit is reached or a signal arrives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from penrose_host.interfaces import Capability, DataSource
+from penrose_host.reader import Reader
+
+if TYPE_CHECKING:
+    from penrose_host.checkpoints import Manifest
+    from penrose_host.config import Job
+    from penrose_host.features import FeatureEncoder
+    from penrose_host.session import Session
+
+__all__ = ["Loop"]
+
+WAIT_SECONDS = 0.1
+
+
+class Loop:
+    """Drives a session from a datasource: `run` returns why it ended."""
+
+    def __init__(
+        self,
+        job: Job,
+        session: Session,
+        source: DataSource,
+        encoder: FeatureEncoder,
+        assignment: Mapping[str, int | None],
+        stop: Callable[[], bool],
+        on_tick: Callable[[Loop], None] | None = None,
+    ) -> None:
+        """`stop`: a signal asks for the end. `on_tick`: called a few times a second, for whoever watches."""
+        self.session = session
+        self.reader: Reader | None = None
+        self._job = job
+        self._source = source
+        self._encoder = encoder
+        self._assignment = dict(assignment)
+        self._stop = stop
+        self._on_tick = on_tick
+        self._ended = False
+        self._due_rows = 0
+        self._due_time = 0.0
+        self._saved = (0, 0, 0)
+
+    def run(self) -> str:
+        """Train until the end; `end-of-stream`, `until` or `signal`. The last checkpoint is durable then."""
+        start = self._state()
+        trainer = self.session.trainer
+        trainer.intake.assign(self._assignment)
+        self._schedule()
+        self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
+        try:
+            reason = self._pull()
+            if self.session.last_checkpoint is None or self._state() != start:
+                self._finish(reason)
+        finally:
+            self.reader.close()
+        return reason
+
+    def _pull(self) -> str:
+        assert self.reader is not None
+        trainer = self.session.trainer
+        idle = self._idle_seconds()
+        while True:
+            reason = self._work()
+            if reason is not None:
+                return reason
+            if self._ended:
+                return "end-of-stream"
+            delivery = self.reader.get(WAIT_SECONDS)
+            if delivery is None:
+                if idle is not None:
+                    trainer.idle(idle)
+                continue
+            trainer.intake.assign(delivery.assigned)
+            self.session.take(delivery.rows, delivery.rejects, delivery.stamps)
+            if delivery.ended:
+                trainer.end(delivery.ended)
+            if delivery.end_of_stream:
+                self._ended = True
+                trainer.end()
+            self.reader.pause(trainer.intake.ahead())
+
+    def _work(self) -> str | None:
+        """Work through what is complete; returns why to stop, if so."""
+        until = self._job.until
+        while True:
+            if self._stop():
+                return "signal"
+            if until.rows is not None and self.session.progress.rows >= until.rows:
+                return "until"
+            if until.event_time is not None and self.session.trainer.reached(until.event_time):
+                return "until"
+            due = 0 if self.session.checkpointing else self._due_rows
+            limits = [limit for limit in (due, until.rows) if limit]
+            worked = self.session.work(min(limits, default=None), until.event_time)
+            self._checkpoint_if_due()
+            if self._on_tick is not None:
+                self._on_tick(self)
+            if not worked:
+                return None
+
+    # -- checkpoints --------------------------------------------------------------------------------
+
+    def _checkpoint_if_due(self) -> None:
+        self._committed(self.session.poll())
+        by_rows = self._due_rows > 0 and self.session.progress.rows >= self._due_rows
+        by_time = self._due_time > 0 and time.monotonic() >= self._due_time and self._state() != self._saved
+        if (by_rows or by_time) and not self.session.checkpointing:
+            self.session.checkpoint()
+            self._schedule()
+
+    def _finish(self, reason: str) -> None:
+        """The last report and the last checkpoint."""
+        self._committed(self.session.poll(wait=True))
+        if reason == "end-of-stream":
+            self.session.report(final=True)
+        self.session.checkpoint()
+        self._committed(self.session.poll(wait=True))
+        if reason != "end-of-stream":
+            # Behind the checkpoint: a resumed run cuts this line off, and ends as if it had never stopped.
+            self.session.report()
+
+    def _committed(self, manifest: Manifest | None) -> None:
+        if manifest is not None and self.reader is not None and Capability.COMMIT in self._source.capabilities:
+            self.reader.commit(manifest.position)
+
+    def _schedule(self) -> None:
+        cadence = self._job.checkpoint
+        self._saved = self._state()
+        self._due_rows = self.session.progress.rows + cadence.rows if cadence.rows else 0
+        self._due_time = time.monotonic() + cadence.seconds if cadence.seconds else 0.0
+
+    def _state(self) -> tuple[int, int, int]:
+        """What changes whenever something happens that a checkpoint should hold."""
+        progress = self.session.progress
+        return progress.rows, progress.sequence, progress.bad_rows
+
+    def _idle_seconds(self) -> float | None:
+        # A bounded stream is never cut short: its silent partitions are only slow.
+        if self._job.idle is None or Capability.UNBOUNDED not in self._source.capabilities:
+            return None
+        return self._job.idle / 1e6
+
+    def _chunk_rows(self) -> int:
+        return max(self._job.micro_batch.rows, 16_384)

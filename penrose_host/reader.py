@@ -1,0 +1,190 @@
+"""Reading and encoding ahead of training: one thread that owns the datasource, and a queue bounded in bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from penrose_host.batch import Position, Reject
+from penrose_host.interfaces import Capability, EndOfStream, Lag
+
+if TYPE_CHECKING:
+    from penrose_host.features import FeatureEncoder
+    from penrose_host.interfaces import DataSource
+    from penrose_host.rows import Rows
+
+__all__ = ["Delivery", "Reader"]
+
+MAX_BYTES = 64 << 20
+CHUNK_ROWS = 16_384
+POLL_SECONDS = 0.2
+#: How often an endless source is asked for new partitions, and any source for its lag.
+SURVEY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the thread hands over: rows, rejects, partitions that are new or have ended, stamps that changed."""
+
+    rows: Rows | None = None
+    rejects: tuple[Reject, ...] = ()
+    assigned: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    end_of_stream: bool = False
+
+
+class Reader:
+    """Calls a datasource from one thread only. `get` gives deliveries in order, and raises what reading raised."""
+
+    def __init__(
+        self, source: DataSource, encoder: FeatureEncoder, assignment: Mapping[str, int | None], *, chunk_rows: int = 0
+    ) -> None:
+        """`source` is opened on the thread; so errors of opening come from `get` too."""
+        self.lag: Lag | None = None
+        self._source = source
+        self._encoder = encoder
+        self._assignment = dict(assignment)
+        self._chunk_rows = chunk_rows or CHUNK_ROWS
+        self._changed = threading.Condition()
+        self._deliveries: deque[Delivery] = deque()
+        self._bytes = 0
+        self._calls: deque[Callable[[], None]] = deque()
+        self._error: BaseException | None = None
+        self._stopping = False
+        self._paused: frozenset[str] = frozenset()
+        self._thread = threading.Thread(target=self._run, name="penrose-reader", daemon=True)
+        self._thread.start()
+
+    def get(self, timeout: float) -> Delivery | None:
+        """The next delivery; None where there is none within `timeout` seconds. Raises what reading raised."""
+        with self._changed:
+            if not self._deliveries and self._error is None:
+                self._changed.wait(timeout)
+            if self._deliveries:
+                delivery = self._deliveries.popleft()
+                if delivery.rows is not None:
+                    self._bytes -= delivery.rows.nbytes
+                self._changed.notify_all()
+                return delivery
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def commit(self, position: Position) -> None:
+        """Tell the source, soon, that this position is durable."""
+        self._call(lambda: self._source.commit(position))
+
+    def pause(self, partitions: Collection[str]) -> None:
+        """Read nothing of these partitions until told otherwise."""
+        wanted = frozenset(partitions)
+        if wanted != self._paused:
+            self._paused = wanted
+            self._call(lambda: self._source.pause(wanted))
+
+    def close(self) -> None:
+        """Finish the calls that were asked for, close the source, end the thread. Raises what closing raised."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    # -- on the thread ------------------------------------------------------------------------------
+
+    def _call(self, call: Callable[[], None]) -> None:
+        with self._changed:
+            self._calls.append(call)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._source.open(self._assignment)
+                self._read_all()
+            finally:
+                self._source.close()
+        except BaseException as error:  # reported by `get`, on the training thread
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _read_all(self) -> None:
+        ended: frozenset[str] = frozenset()
+        stamps: dict[str, str] = {}
+        surveyed = time.monotonic()
+        while self._may_read():
+            try:
+                chunk = self._source.read(self._chunk_rows, POLL_SECONDS)
+            except EndOfStream:
+                self._deliver(Delivery(end_of_stream=True))
+                self._serve_calls()
+                return
+            rows, rejects = self._encoder.encode(chunk) if chunk is not None else (None, ())
+            assigned: frozenset[str] = frozenset()
+            if time.monotonic() - surveyed >= SURVEY_SECONDS:
+                surveyed = time.monotonic()
+                self.lag = self._source.lag()
+                assigned = self._new_partitions()
+            now_ended = frozenset(self._source.ended())
+            now_stamps = dict(self._source.stamps())
+            delivery = Delivery(
+                rows if rows is not None and len(rows) else None,
+                rejects,
+                assigned,
+                now_ended - ended,
+                {name: stamp for name, stamp in now_stamps.items() if stamps.get(name) != stamp},
+            )
+            ended, stamps = now_ended, now_stamps
+            if delivery != Delivery():
+                self._deliver(delivery)
+
+    def _new_partitions(self) -> frozenset[str]:
+        if Capability.UNBOUNDED not in self._source.capabilities:
+            return frozenset()
+        new = frozenset(self._source.partitions()) - self._assignment.keys()
+        if new:
+            self._assignment.update(dict.fromkeys(new))
+            self._source.open(self._assignment)
+        return new
+
+    def _may_read(self) -> bool:
+        """Run what was asked for; wait while the queue is full. False once the reader is being closed."""
+        while True:
+            self._run_calls()
+            with self._changed:
+                if self._stopping:
+                    return False
+                if self._bytes < MAX_BYTES:
+                    return True
+                if not self._calls:
+                    self._changed.wait()
+
+    def _serve_calls(self) -> None:
+        """The stream has ended: only commits are still asked for."""
+        while True:
+            self._run_calls()
+            with self._changed:
+                if self._calls:
+                    continue
+                if self._stopping:
+                    return
+                self._changed.wait()
+
+    def _run_calls(self) -> None:
+        while True:
+            with self._changed:
+                if not self._calls:
+                    return
+                call = self._calls.popleft()
+            call()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        with self._changed:
+            self._deliveries.append(delivery)
+            if delivery.rows is not None:
+                self._bytes += delivery.rows.nbytes
+            self._changed.notify_all()

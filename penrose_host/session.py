@@ -1,0 +1,296 @@
+"""One role's training session: the core, with its files, reports and checkpoints. Both drivers stand on it.
+
+A driver brings rows and decides when a checkpoint is due; the session does everything that must be the
+same whether rows are pulled from a datasource or pushed by an engine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penrose_host.batch import Position, Reject
+from penrose_host.checkpoints import Checkpoint, Checkpointer, CheckpointStore, Manifest
+from penrose_host.cluster import Role
+from penrose_host.errors import BadRow, CheckpointDamaged
+from penrose_host.intake import Intake
+from penrose_host.metrics import ProgressiveMetrics
+from penrose_host.names import Names
+from penrose_host.outputs import LinesFile, PredictionsFolder
+from penrose_host.progress import NEVER, Progress
+from penrose_host.rows import Rows
+from penrose_host.snapshots import Snapshot
+from penrose_host.trainer import Trainer, TrainerConfig
+from penrose_host.trainer_state import TrainerState, read_pending, read_progress, restore_waiting
+
+if TYPE_CHECKING:
+    from penrose_host.config import Job
+    from penrose_host.interfaces import Executor
+    from penrose_host.plugins.hooks import Hooks
+    from penrose_host.tables import Tables
+
+__all__ = ["Session", "SessionParts"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What the runner made for a session. `on_report` sees every report that is written."""
+
+    job: Job
+    fingerprint: Mapping[str, Any]
+    executor: Executor
+    tables: Tables | None
+    hooks: Hooks
+    store: CheckpointStore
+    run_dir: Path
+    source_id: str
+    labels_on_arrival: bool
+    role: Role = Role.CHIEF
+    index: int = 0
+    on_report: Callable[[Mapping[str, Any]], None] | None = None
+    skip_steps: frozenset[int] = frozenset()
+
+
+class Session:
+    """Takes rows, works through them, reports, and takes checkpoints that are written behind training."""
+
+    def __init__(self, parts: SessionParts, checkpoint: Checkpoint | None) -> None:
+        """`checkpoint`: go on from here; everything the run wrote after it is cut off."""
+        job = parts.job
+        heads = tuple(label.name for label in job.features.labels)
+        names = Names()
+        self._parts = parts
+        self._source_state: dict[str, str] = {}
+        self.metrics = ProgressiveMetrics(heads, job.metrics)
+        progress = Progress(parts.source_id, names)
+        outputs: dict[str, int] = {"metrics": 0, "dead_letters": 0, "predictions": 0}
+        if checkpoint is not None:
+            progress = read_progress(self._reader(checkpoint, "trainer"), names)
+            self.metrics.restore(self._reader(checkpoint, "metrics"))
+            parts.executor.restore(self._reader(checkpoint, "executor"))
+            if parts.tables is not None:
+                parts.tables.restore(checkpoint)
+            outputs, self._source_state = self._read_host_state(checkpoint)
+        self.progress = progress
+        self._lines = LinesFile(parts.run_dir / "metrics.jsonl", outputs["metrics"])
+        self._dead_letters = LinesFile(parts.run_dir / "dead-letter.jsonl", outputs["dead_letters"])
+        folder = job.output.predictions
+        self._predictions = (
+            PredictionsFolder(parts.run_dir / folder, heads, outputs["predictions"]) if folder is not None else None
+        )
+        self.trainer = Trainer(
+            parts.executor,
+            self.metrics,
+            Intake(job.order, names, progress.clocks()),
+            TrainerConfig(
+                heads=heads,
+                max_rows=job.micro_batch.rows,
+                span=job.micro_batch.event_time,
+                labels_on_arrival=parts.labels_on_arrival,
+                max_waiting=job.waiting.max_rows,
+                non_finite=job.non_finite,
+                worker=parts.index,
+            ),
+            progress,
+            incarnation=parts.store.epoch,
+            on_scored=self._predictions.append if self._predictions is not None else None,
+            skip_steps=parts.skip_steps,
+        )
+        if checkpoint is not None:
+            reader = self._reader(checkpoint, "trainer")
+            restore_waiting(reader, self.trainer)
+            for rows in read_pending(reader):
+                self.trainer.add(rows)
+        self._pinned: str | None = checkpoint.manifest.external_id if checkpoint else None
+        self._sequence = checkpoint.manifest.sequence if checkpoint else 0
+        self._checkpointer = Checkpointer()
+        self._next_report = self._report_after(progress.rows)
+        self._reported_rows, self._reported_at = progress.rows, time.perf_counter()
+        self.last_report: Mapping[str, Any] = {}
+        self.last_checkpoint = checkpoint.manifest if checkpoint else None
+
+    @property
+    def executor(self) -> Executor:
+        """What trains."""
+        return self._parts.executor
+
+    # -- rows ---------------------------------------------------------------------------------------
+
+    @property
+    def source_state(self) -> Mapping[str, str]:
+        """Partition → stamp of its content, as the checkpoint knew it."""
+        return self._source_state
+
+    def take(self, rows: Rows | None, rejects: Iterable[Reject], stamps: Mapping[str, str] | None = None) -> None:
+        """Take rows and rejects. Raises BadRow under `bad_rows: fail`."""
+        for reject in rejects:
+            if self._parts.job.bad_rows == "fail":
+                raise BadRow(reject.partition, reject.offset, reject.reason)
+        self.progress.reject(rejects)
+        self._source_state.update(stamps or {})
+        if rows is not None:
+            self.trainer.add(rows)
+
+    def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
+        """Work through some micro-batches, and report where one is due; False where there was nothing to do."""
+        limit = self._next_report if until_rows is None else min(self._next_report, until_rows)
+        worked = self.trainer.advance(limit, until_event_time)
+        if self.progress.rows >= self._next_report:
+            self.report()
+            self._next_report = self._report_after(self.progress.rows)
+        return worked
+
+    def settle(self, *, everything: bool = False) -> None:
+        """Count bad rows that the position may pass, and keep them where the job says so."""
+        for reject in self.progress.settle(everything=everything):
+            if self._parts.job.bad_rows == "dead-letter":
+                line = {
+                    "partition": reject.partition,
+                    "offset": reject.offset,
+                    "reason": reject.reason,
+                    "raw": reject.raw.decode("utf-8", "backslashreplace"),
+                }
+                self._dead_letters.append(json.dumps(line, ensure_ascii=False).encode())
+
+    # -- reports ------------------------------------------------------------------------------------
+
+    def report(self, *, final: bool = False) -> Mapping[str, Any]:
+        """Write a line to `metrics.jsonl` and tell whoever listens."""
+        self.settle()
+        progress = self.progress
+        now = time.perf_counter()
+        rate = (progress.rows - self._reported_rows) / max(now - self._reported_at, 1e-9)
+        self._reported_rows, self._reported_at = progress.rows, now
+        loss = progress.mean_loss()
+        progress.forget_losses()
+        report: dict[str, Any] = {
+            "rows": progress.rows,
+            "trained_rows": progress.trained_rows,
+            "waiting_rows": len(self.trainer.waiting),
+            "bad_rows": progress.bad_rows,
+            "skipped_rows": progress.skipped_rows,
+            "steps": progress.sequence,
+            **self.metrics.values(),
+            "loss": loss,
+            "event_time": None if progress.clock == NEVER else progress.clock,
+            "position": dict(progress.position().offsets),
+            "rows_per_second": round(rate, 1),
+            "time": time.time(),
+            "final": final,
+        }
+        self._lines.append(json.dumps(report).encode())
+        self.last_report = report
+        if self._parts.on_report is not None:
+            self._parts.on_report(report)
+        self._parts.hooks.reported(report)
+        return report
+
+    def _report_after(self, rows: int) -> int:
+        every = self._parts.job.report.rows
+        return (rows // every + 1) * every
+
+    # -- checkpoints --------------------------------------------------------------------------------
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether a checkpoint is still being written."""
+        return self._checkpointer.busy
+
+    def checkpoint(self, *, position: Position | None = None, external_id: str | None = None) -> None:
+        """Freeze this instant and write it behind. `position`, `external_id`: an engine's own.
+
+        The one before must have ended (`poll` or `wait`).
+        """
+        self.settle(everything=external_id is not None)
+        rows = self.progress.rows
+        # An engine's position stands for everything it pushed; ours for what was scored.
+        pushed = external_id is not None
+        snapshots: dict[str, Snapshot] = {
+            "trainer": TrainerState(self.trainer, with_pending=pushed),
+            "metrics": self.metrics.snapshot(),
+            "executor": self._parts.executor.snapshot(),
+        }
+        if self._parts.tables is not None:
+            snapshots |= self._parts.tables.snapshot()
+        part = self._predictions.roll() if self._predictions is not None else None
+        host = self._host_state()
+        where = position or self.progress.position()
+        sequence = self._sequence = self._sequence + 1
+
+        def write() -> Manifest:
+            folder = self._parts.store.begin(sequence)
+            fragment = self._parts.store.fragment(folder, self._parts.role, self._parts.index)
+            for name, snapshot in snapshots.items():
+                snapshot.write(fragment.part(name))
+            fragment.add("host.json", host)
+            if self._predictions is not None:
+                self._predictions.write(part)
+                self._predictions.sync()
+            self._lines.sync()
+            self._dead_letters.sync()
+            manifest = self._parts.store.commit(
+                folder,
+                fragment.close(),
+                rows=rows,
+                position=where,
+                job=self._parts.fingerprint,
+                external_id=external_id,
+            )
+            self._parts.store.retain(self._parts.job.checkpoint.keep, pinned=self._pinned)
+            return manifest
+
+        self._checkpointer.submit(write)
+
+    def poll(self, *, wait: bool = False) -> Manifest | None:
+        """The manifest of the checkpoint in flight, once it is durable. Raises what writing it raised."""
+        try:
+            manifest = self._checkpointer.wait() if wait else self._checkpointer.poll()
+        except BaseException:
+            if self._parts.tables is not None:
+                self._parts.tables.aborted()
+            raise
+        if manifest is not None:
+            self.last_checkpoint = manifest
+            if self._parts.tables is not None:
+                self._parts.tables.committed(manifest)
+            self._parts.hooks.checkpoint_written(manifest.id)
+        return manifest
+
+    def pin(self, external_id: str) -> None:
+        """Keep the checkpoint of this engine id, however many newer ones there are, until another is pinned."""
+        self._pinned = external_id
+
+    def unpin(self, external_id: str) -> None:
+        """The engine will not come back to this one."""
+        if self._pinned == external_id:
+            self._pinned = None
+
+    def close(self) -> None:
+        """Let a checkpoint in flight end, and close the files. May be called twice."""
+        self._checkpointer.close()
+        self._lines.close()
+        self._dead_letters.close()
+
+    def _host_state(self) -> bytes:
+        outputs = {
+            "metrics": self._lines.length,
+            "dead_letters": self._dead_letters.length,
+            "predictions": self._predictions.parts if self._predictions is not None else 0,
+        }
+        return json.dumps({"outputs": outputs, "stamps": self._source_state}, sort_keys=True).encode()
+
+    def _read_host_state(self, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[str, str]]:
+        prefix = f"{self._parts.role}-{self._parts.index}"
+        reader = checkpoint.reader(self._parts.role, self._parts.index, "")
+        try:
+            state = json.loads(reader.read("host.json"))
+            return dict(state["outputs"]), dict(state["stamps"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointDamaged(f"{prefix}/host.json cannot be understood: {error}") from error
+
+    def _reader(self, checkpoint: Checkpoint, part: str) -> Any:
+        return checkpoint.reader(self._parts.role, self._parts.index, part)
