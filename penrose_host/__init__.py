@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         StepResult,
     )
     from penrose_host.cluster import ClusterSpec, Role
+    from penrose_host.config import Job, load_job
     from penrose_host.interfaces import (
         API_VERSION,
         Capability,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         TableSpec,
         TableStats,
     )
+    from penrose_host.plugins.hookspecs import Deny, HookPlugin, hookimpl
     from penrose_host.snapshots import (
         CheckpointReader,
         FileRef,
@@ -51,11 +53,13 @@ if TYPE_CHECKING:
 _HOME = {
     "penrose_host.batch": ("OFFSET PARTITION Chunk EncodedBatch Position Ragged Reject StepInfo StepResult"),
     "penrose_host.cluster": "ClusterSpec Role",
+    "penrose_host.config": "Job load_job",
     "penrose_host.interfaces": (
         "API_VERSION Capability DataSource DenseParameters EmbeddingBackend EmbeddingTable EndOfStream Environment "
         "Executor ExecutorContext FeatureSpec Lag ListFeature Plugin RunResult Runtime TableFactory TableSpec "
         "TableStats"
     ),
+    "penrose_host.plugins.hookspecs": "Deny HookPlugin hookimpl",
     "penrose_host.snapshots": "CheckpointReader FileRef FilesSnapshot Snapshot SnapshotRef SnapshotWriter",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -70,6 +74,7 @@ __all__ = [
     "ClusterSpec",
     "DataSource",
     "DenseParameters",
+    "Deny",
     "EmbeddingBackend",
     "EmbeddingTable",
     "EncodedBatch",
@@ -80,6 +85,8 @@ __all__ = [
     "FeatureSpec",
     "FileRef",
     "FilesSnapshot",
+    "HookPlugin",
+    "Job",
     "Lag",
     "ListFeature",
     "Plugin",
@@ -97,6 +104,8 @@ __all__ = [
     "TableFactory",
     "TableSpec",
     "TableStats",
+    "hookimpl",
+    "load_job",
 ]
 
 

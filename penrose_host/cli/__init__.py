@@ -1,0 +1,89 @@
+"""The command `penrose`. What a subcommand needs is imported once it is chosen, so that help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from penrose_host.errors import PenroseError
+
+__all__ = ["main"]
+
+#: Subcommand → what it does, for `penrose --help`; each is a module of this package.
+COMMANDS = {
+    "run": "run a job: train on its stream, resume where it stopped",
+    "plugins": "list what is installed; show one plugin and its options",
+    "checkpoints": "list and verify the checkpoints of a run",
+}
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for wrong usage, else that of the error)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parse(arguments)
+    try:
+        status: int = options.command(options)
+        sys.stdout.flush()
+    except PenroseError as error:
+        return _report(error, options.traceback)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return _BROKEN_PIPE
+    return status
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="penrose",
+        description="Online training: models that learn from streams that never end.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and stop")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        command = subparsers.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+        )
+        if name == chosen:
+            importlib.import_module(f"{__name__}.{name}").add_arguments(command)
+    return parser.parse_args(arguments)
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"penrose {version('penrose-host')}")
+        parser.exit()
+
+
+def _report(error: PenroseError, whole: bool) -> int:
+    if whole:
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _reader_is_gone() -> bool:
+    """Whether it is our own output that nobody reads any more; then nothing further is written to it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

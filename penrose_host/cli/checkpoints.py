@@ -1,0 +1,85 @@
+"""`penrose checkpoints`: what a run could resume from, and whether every byte of it is still right."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penrose_host.cli.common import add_traceback
+from penrose_host.cli.table import table
+
+if TYPE_CHECKING:
+    from penrose_host.checkpoints import CheckpointInfo, CheckpointStore
+
+__all__ = ["add_arguments"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `penrose checkpoints list` and `verify`."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every checkpoint, oldest first", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print JSON, with whole positions")
+    listing.set_defaults(command=_list)
+    verify = actions.add_parser("verify", help="read every byte and compare it with the manifest", allow_abbrev=False)
+    verify.set_defaults(command=_verify)
+    for action in (listing, verify):
+        action.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run directory")
+        add_traceback(action)
+    verify.add_argument("id", metavar="ID", nargs="?", help="the checkpoint (default: all of them)")
+
+
+def _list(options: argparse.Namespace) -> int:
+    infos = _store(options.run_dir).list()
+    if options.json:
+        print(json.dumps([_as_json(info) for info in infos], indent=2))
+        return 0
+    header = ["ID", "CREATED", "ROWS", "BYTES", "POSITION"]
+    print(table(header, [[i.id, _time(i), str(i.rows), str(i.bytes), _position(i)] for i in infos]))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    store = _store(options.run_dir)
+    for id in [options.id] if options.id else [info.id for info in store.list()]:
+        store.verify(id)
+        print(f"{id} is intact")
+    return 0
+
+
+def _store(run_dir: Path) -> CheckpointStore:
+    from penrose_host.checkpoints import CheckpointStore
+    from penrose_host.errors import CheckpointNotFound
+
+    folder = run_dir / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointNotFound(
+            f"{run_dir} has no checkpoints", path=folder, hint="give the run directory, such as runs/NAME"
+        )
+    return CheckpointStore(folder)
+
+
+def _time(info: CheckpointInfo) -> str:
+    return datetime.fromtimestamp(info.created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _position(info: CheckpointInfo, shown: int = 3) -> str:
+    """The first few partitions: a stream may have thousands."""
+    offsets = list(info.position.offsets.items())
+    text = ", ".join(f"{partition}: {offset}" for partition, offset in offsets[:shown])
+    return text if len(offsets) <= shown else f"{text}, … ({len(offsets)} partitions)"
+
+
+def _as_json(info: CheckpointInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "sequence": info.sequence,
+        "epoch": info.epoch,
+        "created": _time(info),
+        "rows": info.rows,
+        "bytes": info.bytes,
+        "position": info.position.to_json(),
+        "external_id": info.external_id,
+    }

@@ -1,0 +1,45 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+__all__ = ["add_restrictions", "add_traceback", "allowed_dists", "blocked"]
+
+
+def add_traceback(parser: argparse._ActionsContainer) -> None:
+    """`--traceback`, which every command has."""
+    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+
+
+def add_restrictions(parser: argparse._ActionsContainer) -> None:
+    """`--block` and `--allow-dist`."""
+    parser.add_argument(
+        "--block",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="never use this plugin (NAME, or DIST:NAME); may be repeated; also PENROSE_BLOCK=NAME,NAME",
+    )
+    parser.add_argument(
+        "--allow-dist",
+        metavar="DIST",
+        action="append",
+        default=[],
+        help="use plugins of this distribution, and of others so named, only; also PENROSE_ALLOW_DIST=DIST,DIST",
+    )
+
+
+def blocked(options: argparse.Namespace) -> list[str]:
+    """What `--block` and PENROSE_BLOCK forbid; one adds to the other."""
+    return [*options.block, *_listed("PENROSE_BLOCK")]
+
+
+def allowed_dists(options: argparse.Namespace) -> list[str] | None:
+    """What `--allow-dist`, or else PENROSE_ALLOW_DIST, allows; None: everything."""
+    return options.allow_dist or _listed("PENROSE_ALLOW_DIST") or None
+
+
+def _listed(variable: str) -> list[str]:
+    return [entry.strip() for entry in os.environ.get(variable, "").split(",") if entry.strip()]

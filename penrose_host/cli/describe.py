@@ -1,0 +1,124 @@
+"""What `penrose plugins show` says of one plugin: everything comes from its class and its Options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from penrose_host.cli.table import table
+from penrose_host.interfaces import Plugin
+from penrose_host.plugins.index import Record
+from penrose_host.plugins.loading import load
+
+__all__ = ["as_json", "as_text", "option_rows"]
+
+_TYPES = {"string": "text", "array": "list", "object": "mapping"}
+_LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """The plugin in JSON types, its options as a JSON schema. Raises what `load` raises."""
+    plugin = load(record)
+    return {
+        **asdict(record),
+        "api_version": plugin.api_version,
+        "description": _summary(plugin),
+        "capabilities": _capabilities(plugin),
+        "options": _schema(plugin.Options),
+    }
+
+
+def as_text(record: Record) -> str:
+    """The plugin for a person. Raises what `load` raises."""
+    plugin = load(record)
+    lines = [
+        f"{record.kind} {record.name}: {_summary(plugin)}",
+        f"  from          {record.dist} {record.version} ({record.target}, plugin API {plugin.api_version})",
+        f"  capabilities  {', '.join(_capabilities(plugin)) or 'none'}",
+    ]
+    rows = list(option_rows(plugin.Options))
+    if not rows:
+        return "\n".join([*lines, "  options       none"])
+    return "\n".join([*lines, "", table(["OPTION", "TYPE", "DEFAULT", "MEANING"], rows)])
+
+
+def option_rows(model: type[BaseModel]) -> Iterator[list[str]]:
+    """(dotted name, type, default, meaning) of every option, those of nested models after their parent."""
+    schema = _schema(model)
+    yield from _rows(schema, schema.get("$defs", {}), "", ())
+
+
+class _Lenient(GenerateJsonSchema):
+    """A type that JSON schema has no word for is shown as anything."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002
+        return {}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    # As options are written in a job, not as they are held: a duration is text.
+    return model.model_json_schema(mode="serialization", schema_generator=_Lenient)
+
+
+def _rows(
+    schema: dict[str, Any], definitions: dict[str, Any], prefix: str, inside: tuple[str, ...]
+) -> Iterator[list[str]]:
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        default = "(required)" if name in required else _value(field.get("default"))
+        yield [prefix + name, _type(field, definitions), default, " ".join(field.get("description", "").split())]
+        shown: list[list[str]] = []
+        for reference, model in _models(field, definitions):
+            if reference in inside:
+                continue  # a model that contains itself
+            for row in _rows(model, definitions, f"{prefix}{name}.", (*inside, reference)):
+                if row not in shown:
+                    shown.append(row)
+        yield from shown
+
+
+def _models(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The nested models that a field may hold, by reference."""
+    if "$ref" in field:
+        reference = field["$ref"].rpartition("/")[2]
+        if "properties" in definitions[reference]:
+            yield reference, definitions[reference]
+    for part in [*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("allOf", ()), field.get("items")]:
+        if isinstance(part, dict):
+            yield from _models(part, definitions)
+
+
+def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in field:
+        target = definitions[field["$ref"].rpartition("/")[2]]
+        return "mapping" if "properties" in target else _type(target, definitions)
+    if "const" in field:
+        return _value(field["const"])
+    if "enum" in field:
+        return " | ".join(map(_value, field["enum"]))
+    if parts := field.get("anyOf") or field.get("oneOf") or field.get("allOf"):
+        return " | ".join(dict.fromkeys(_type(part, definitions) for part in parts))
+    name = str(field.get("type", "anything"))
+    if name == "array" and isinstance(field.get("items"), dict):
+        return f"list of {_type(field['items'], definitions)}"
+    limits = "".join(f" {sign} {field[key]}" for key, sign in _LIMITS.items() if key in field)
+    return _TYPES.get(name, name) + limits
+
+
+def _value(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _summary(plugin: type[Plugin]) -> str:
+    return (inspect.getdoc(plugin) or "no description").partition("\n")[0]
+
+
+def _capabilities(plugin: type[Plugin]) -> list[str]:
+    return sorted(capability.value for capability in plugin.capabilities)

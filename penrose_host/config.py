@@ -1,0 +1,284 @@
+"""The job: one validated configuration, from a file, `PENROSE_*` variables and flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from penrose_host.durations import Duration
+from penrose_host.errors import ConfigError
+from penrose_host.faults import faults_of, with_origins
+from penrose_host.features_config import FeaturesConfig
+from penrose_host.instants import Instant
+from penrose_host.jobfile import to_yaml
+from penrose_host.layers import Flags, Merged, bare_name, merge
+from penrose_host.metrics_config import MetricsConfig
+
+__all__ = [
+    "NO_EMBEDDING",
+    "Checkpoint",
+    "Flags",
+    "Job",
+    "MicroBatch",
+    "Output",
+    "PluginChoice",
+    "Report",
+    "Until",
+    "Waiting",
+    "difference",
+    "load_job",
+]
+
+#: The embedding that is no plugin: the framework's own layers hold the embeddings.
+NO_EMBEDDING = "none"
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+#: A count: YAML's `true`, or text, is not one.
+Count = Annotated[int, Field(strict=True, gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class PluginChoice(_Section):
+    """One plugin of a job: a name (`dist:name` where two distributions have it), and its options."""
+
+    name: str = Field(pattern=rf"^({_NAME}:)?{_NAME}$")
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold secrets
+
+
+def parse_choice(value: object) -> PluginChoice:
+    """The form in a job file: a name, or a mapping with `name` and the plugin's options. Raises ValueError."""
+    if isinstance(value, PluginChoice):
+        return value
+    options = {"name": value} if isinstance(value, str) else value
+    if not isinstance(options, Mapping):
+        raise ValueError("should be the name of a plugin, or a mapping with `name` and its options")
+    if "name" not in options:
+        raise ValueError("needs a `name`")
+    rest = {key: option for key, option in options.items() if key != "name"}
+    try:
+        return PluginChoice(name=options["name"], options=rest)
+    except ValidationError:
+        raise ValueError(f"{options['name']!r} is not the name of a plugin: write `name`, or `dist:name`") from None
+
+
+def _choice_form(choice: PluginChoice) -> dict[str, Any]:
+    return {"name": choice.name, **choice.model_dump(mode="json")["options"]}
+
+
+Choice = Annotated[PluginChoice, BeforeValidator(parse_choice), PlainSerializer(_choice_form)]
+
+
+class MicroBatch(_Section):
+    """Where a micro-batch is cut: at `rows`, and where event time enters another span."""
+
+    rows: Count = Field(default=1024, description="The most rows of a micro-batch.")
+    event_time: Duration | None = Field(
+        default=None, description="Also cut where event time, in whole spans of this length since 1970, changes."
+    )
+
+
+class Waiting(_Section):
+    """Rows that were scored and wait for their label."""
+
+    max_rows: Count = Field(default=5_000_000, description="So many rows may wait; more end the run with an error.")
+
+
+class Report(_Section):
+    """How often a line is added to `metrics.jsonl`."""
+
+    rows: Count = Field(default=10_000, description="Rows between two reports.")
+
+
+class Checkpoint(_Section):
+    """When checkpoints are written, whichever comes first, and how many are kept."""
+
+    rows: Count | None = Field(default=100_000, description="Rows between two checkpoints; null: not by rows.")
+    seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
+        default=60.0, description="Seconds between two checkpoints; null: not by time."
+    )
+    keep: Count = Field(default=3, description="How many checkpoints are kept.")
+
+
+def _folder(value: str) -> str:
+    # What stands in such a folder is cut back and replaced: it must be the run's own.
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0] == "checkpoints":
+        raise ValueError("should be a folder of its own in the run directory, such as `predictions`")
+    return str(path)
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
+
+
+class Output(_Section):
+    """What a run writes beside its checkpoints and metrics, each in a folder of the run directory."""
+
+    predictions: Folder | None = Field(default=None, description="Folder for Parquet files with every row's score.")
+    export: Folder | None = Field(default=None, description="Folder for the servable model, when the run has ended.")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.predictions is not None and self.export is not None:
+            one, other = PurePosixPath(self.predictions), PurePosixPath(self.export)
+            if one.is_relative_to(other) or other.is_relative_to(one):
+                raise ValueError("predictions and export need folders apart from each other")
+        return self
+
+
+class Until(_Section):
+    """Where the run stops, before the stream ends; what waits for a label then goes on waiting."""
+
+    rows: Count | None = Field(default=None, description="After so many rows, counted from the stream's start.")
+    event_time: Instant | None = Field(
+        default=None, description="Before the first row at or after this time (ISO 8601)."
+    )
+
+
+class Job(_Section):
+    """A whole job. Plugins are chosen by name here; their options are checked by `resolve`."""
+
+    name: str = Field(pattern=rf"^{_NAME}$", description="Name of the job, and of its run directory.")
+    environment: Choice = Field(default=PluginChoice(name="local"), description="Where the job's processes run.")
+    datasource: Choice = Field(description="Where the rows come from.")
+    executor: Choice = Field(description="What trains the model.")
+    embedding: Choice = Field(
+        default=PluginChoice(name=NO_EMBEDDING),
+        description="What holds the embedding tables; `none`: the framework itself.",
+    )
+    hooks: tuple[Choice, ...] = Field(
+        default=(), description="Plugins that watch the run, or have a say in its exports."
+    )
+    features: FeaturesConfig = Field(description="What the columns of the stream mean.")
+    order: Literal["event_time", "arrival"] = Field(
+        default="event_time",
+        description="event_time: partitions are merged, runs repeat byte for byte; arrival: as rows come.",
+    )
+    idle: Duration | None = Field(
+        default=None,
+        description="A silent partition of an unbounded stream holds the merge back for at most this long.",
+    )
+    micro_batch: MicroBatch = Field(default=MicroBatch(), description="Where micro-batches are cut.")
+    waiting: Waiting = Field(default=Waiting(), description="Rows that wait for their label.")
+    metrics: MetricsConfig = Field(default=MetricsConfig(), description="The moving window of the metrics.")
+    report: Report = Field(default=Report(), description="How often metrics are reported.")
+    checkpoint: Checkpoint = Field(
+        default=Checkpoint(), description="When checkpoints are written, and how many are kept."
+    )
+    bad_rows: Literal["fail", "skip", "dead-letter"] = Field(
+        default="fail", description="Rows that cannot be used: end the run, count them, or keep them in a file."
+    )
+    non_finite: Literal["stop", "skip", "rollback"] = Field(
+        default="stop",
+        description="A step whose loss is not finite: end the run, leave it out, or go back to a checkpoint.",
+    )
+    output: Output = Field(default=Output(), description="What is written beside checkpoints and metrics.")
+    until: Until = Field(default=Until(), description="Where to stop before the stream ends.")
+    run_dir: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Folder of the run; runs/NAME where none is given."
+    )
+    seed: Annotated[int, Field(strict=True, ge=0, lt=1 << 63)] = Field(
+        default=0, description="Seed of everything random."
+    )
+
+    @field_validator("micro_batch", "waiting", "metrics", "report", "checkpoint", "output", "until", mode="before")
+    @classmethod
+    def _empty_section(cls, value: object) -> object:
+        """A section whose lines are all commented out is empty, not wrong."""
+        return {} if value is None else value
+
+    @field_validator("embedding", mode="before")
+    @classmethod
+    def _no_embedding(cls, value: object) -> object:
+        empty = value is None or (isinstance(value, Mapping) and value.get("name", "") is None)
+        return NO_EMBEDDING if empty else value
+
+    @field_validator("hooks", mode="before")
+    @classmethod
+    def _no_hooks(cls, value: object) -> object:
+        return () if value is None else value
+
+    @field_validator("hooks")
+    @classmethod
+    def _hooks_once(cls, value: tuple[PluginChoice, ...]) -> tuple[PluginChoice, ...]:
+        names = [bare_name(choice.name) for choice in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} stands here more than once")
+        return value
+
+    @property
+    def run_directory(self) -> Path:
+        """`run_dir`, or `runs/NAME`."""
+        return Path(self.run_dir) if self.run_dir is not None else Path("runs") / self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types that `Job.model_validate` takes back. Plugin options are as given, secrets included."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The job as a file that `load_job` reads as the same job; see `to_dict` about secrets."""
+        return to_yaml(self.to_dict())
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two fingerprints, one line for each dotted place; empty where they are equal."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [
+        f"{place}: was {_shown(old, place)}, is {_shown(new, place)}"
+        for place in sorted(old.keys() | new.keys())
+        if (place in old) != (place in new) or old.get(place) != new.get(place)
+    ]
+
+
+def _flat(value: object, place: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, value
+
+
+def _shown(values: Mapping[str, object], place: str) -> str:
+    return repr(values[place]) if place in values else "not set"
+
+
+def load_job(path: Path | str | None, flags: Flags | None = None, environ: Mapping[str, str] | None = None) -> Job:
+    """The job of a YAML or TOML file (None: no file), variables (default: the process's) and flags.
+
+    Raises one `ConfigError` with every fault of the job itself; `resolve.load` checks the plugins' options too.
+    """
+    merged = merge_layers(path, flags, environ)
+    job, faults = validate_job(merged)
+    if job is None or faults:
+        raise ConfigError(with_origins(faults, merged.origins))
+    return job
+
+
+def merge_layers(path: Path | str | None, flags: Flags | None, environ: Mapping[str, str] | None) -> Merged:
+    """The job's layers put together, not validated yet."""
+    variables = os.environ if environ is None else environ
+    return merge(None if path is None else Path(path), flags or Flags(), variables, Job.model_fields)
+
+
+def validate_job(merged: Merged) -> tuple[Job | None, list[tuple[str, str]]]:
+    """The job where its values are valid, and all faults, those of the layers first."""
+    try:
+        return Job.model_validate(merged.data), merged.faults
+    except ValidationError as error:
+        return None, merged.faults + faults_of(error, Job, merged.data)

@@ -1,0 +1,1 @@
+"""Environments that come with the host; they are registered like everyone else's."""

@@ -1,0 +1,128 @@
+"""Imports the one plugin that was selected, and makes it: stevedore loads, Penrose checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from stevedore import DriverManager
+
+from penrose_host import interfaces
+from penrose_host.errors import ConfigError, PenroseError, PluginBroken, PluginIncompatible
+from penrose_host.faults import faults_of
+from penrose_host.plugins.hookspecs import HookPlugin
+from penrose_host.plugins.index import Kind, Record
+
+__all__ = ["create", "load", "make", "validate"]
+
+_BASES: dict[Kind, type[interfaces.Plugin]] = {
+    Kind.ENVIRONMENT: interfaces.Environment,
+    Kind.DATASOURCE: interfaces.DataSource,
+    Kind.EXECUTOR: interfaces.Executor,
+    Kind.EMBEDDING: interfaces.EmbeddingBackend,
+    Kind.HOOK: HookPlugin,
+}
+
+
+class _Driver(DriverManager[Any]):
+    """A driver manager that sees the one entry point of our own scan: stevedore's has a cache that goes stale."""
+
+    def __init__(self, record: Record) -> None:
+        self._entry_point = EntryPoint(name=record.name, value=record.target, group=record.kind.group)
+        super().__init__(record.kind.group, record.name)
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        return [self._entry_point]
+
+
+def load(record: Record) -> type[interfaces.Plugin]:
+    """Import the plugin's class. Raises `PluginBroken` where that fails, `PluginIncompatible` where it is no use."""
+    if record.fault:
+        raise _broken(record, record.fault)
+    try:
+        found = _Driver(record).extensions[0].plugin
+    except KeyboardInterrupt:
+        raise
+    except BaseException as cause:  # SystemExit too: an import must not end the program without a word
+        raise _broken(record, f"importing {record.target} raised {_shown(cause)}") from cause
+    if wrong := _incompatibility(record.kind, found):
+        raise PluginIncompatible(
+            f"{_origin(record)}: {record.target} {wrong}",
+            plugin=record.name,
+            kind=record.kind,
+            dist=record.dist,
+            version=record.version,
+            hint=f"look for a release that fits this host: pip install --upgrade {record.dist} penrose-host",
+        )
+    return found
+
+
+def validate(plugin: type[interfaces.Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
+    """The options, complete with defaults. Raises `ConfigError` with every fault, each at `place.option`."""
+    try:
+        return plugin.Options.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError(faults_of(error, plugin.Options, options, place)) from error
+
+
+def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) -> interfaces.Plugin:
+    """An instance. Raises `PluginBroken` where making it raises anything but an error of Penrose's own."""
+    try:
+        return plugin(options)
+    except PenroseError:
+        raise
+    except Exception as cause:
+        raise _broken(record, f"creating {record.target} raised {_shown(cause)}") from cause
+
+
+def create(record: Record, options: Mapping[str, Any], place: str) -> interfaces.Plugin:
+    """Load the plugin, validate its options, make it."""
+    plugin = load(record)
+    return make(record, plugin, validate(plugin, options, place))
+
+
+def _incompatibility(kind: Kind, found: object) -> str | None:
+    """Why this object cannot be a plugin of `kind`; None where it can."""
+    base = _BASES[kind]
+    if not isinstance(found, type):
+        return f"is not a class but {type(found).__name__}; {kind} plugins derive from penrose_host.{base.__name__}"
+    if not issubclass(found, base):
+        return f"does not derive from penrose_host.{base.__name__}, as {kind} plugins must"
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        return f"lacks {', '.join(missing)}"
+    version = getattr(found, "api_version", None)
+    accepted = [v for v in (interfaces.API_VERSION, interfaces.API_VERSION - 1) if v > 0]
+    if type(version) is not int or version not in accepted:
+        said = "declares no api_version" if version is None else f"is written for plugin API {version!r}"
+        return f"{said}; this host accepts {' and '.join(map(str, accepted))}"
+    options = getattr(found, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        return "has no Options, a pydantic model of what it can be told"
+    if options.model_config.get("extra") != "forbid":
+        return 'has Options without extra="forbid", which would take misspelt options without a word'
+    if "name" in options.model_fields:
+        return "has an option called `name`, which in a job is the name of the plugin"
+    return None
+
+
+def _origin(record: Record) -> str:
+    return f"{record.kind} plugin {record.name!r} of {record.dist} {record.version}"
+
+
+def _shown(cause: BaseException) -> str:
+    text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    return f"{text} (the program would have ended)" if isinstance(cause, SystemExit) else text
+
+
+def _broken(record: Record, what: str) -> PluginBroken:
+    return PluginBroken(
+        f"{_origin(record)} is broken: {what}",
+        plugin=record.name,
+        kind=record.kind,
+        dist=record.dist,
+        version=record.version,
+        hint=f"try: pip install --force-reinstall {record.dist}   "
+        f"(to see where it fails: penrose plugins show {record.name} --traceback)",
+    )

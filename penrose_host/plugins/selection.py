@@ -1,0 +1,124 @@
+"""Which of the installed plugins a name means: missing, forbidden and ambiguous names are errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+
+from penrose_host.errors import PluginBlocked, PluginConflict, PluginNotFound
+from penrose_host.plugins.index import Index, Kind, Record, normalise
+
+__all__ = ["select", "select_any"]
+
+#: The host's own plugins are part of the program that runs: an allow-list need not name them.
+_HOST = "penrose-host"
+
+
+def select(
+    index: Index,
+    kind: Kind,
+    name: str,
+    *,
+    block: Collection[str] = (),
+    allow_dists: Collection[str] | None = None,
+) -> Record:
+    """The one record of `kind` that `name` means; `dist:name` picks one of two with the same name.
+
+    `block` holds names, or `dist:name`, that must not be used; with `allow_dists` only plugins of these
+    distributions (and of the host) may be. Raises `PluginNotFound`, `PluginBlocked` or `PluginConflict`.
+    """
+    dist, _, bare = name.rpartition(":")
+    found = index.find(kind, bare)
+    if dist:
+        found = [record for record in found if normalise(record.dist) == normalise(dist)]
+    if not found:
+        raise _not_found(index, kind, name)
+    reasons = [_forbidden(record, block, allow_dists) for record in found]
+    usable = [record for record, reason in zip(found, reasons, strict=True) if reason is None]
+    if not usable:
+        record, reason = found[0], reasons[0]
+        assert reason is not None
+        raise PluginBlocked(
+            f"{kind} plugin {name!r} ({record.dist} {record.version}) {reason[0]}",
+            plugin=name,
+            kind=kind,
+            dist=record.dist,
+            version=record.version,
+            hint=reason[1],
+        )
+    if len(usable) > 1:
+        raise _conflict(kind, name, usable)
+    return usable[0]
+
+
+def select_any(index: Index, name: str) -> list[Record]:
+    """The record of each kind that has a plugin of this name. Raises `PluginNotFound` or `PluginConflict`."""
+    kinds = [kind for kind in Kind if index.find(kind, name.rpartition(":")[2])]
+    if not kinds:
+        raise _not_found(index, None, name)
+    return [select(index, kind, name) for kind in kinds]
+
+
+def _forbidden(record: Record, block: Collection[str], allow_dists: Collection[str] | None) -> tuple[str, str] | None:
+    """What forbids this record, and what to type next."""
+    dist = normalise(record.dist)
+    for entry in block:
+        owner, _, bare = entry.rpartition(":")
+        if bare == record.name and (not owner or normalise(owner) == dist):
+            return (
+                f"is blocked by --block {entry}",
+                "choose another plugin, or leave that --block (or PENROSE_BLOCK) out",
+            )
+    if allow_dists is None or dist == _HOST or dist in {normalise(allowed) for allowed in allow_dists}:
+        return None
+    allowed = ", ".join(sorted(allow_dists)) or "no distribution"
+    return f"is not of an allowed distribution ({allowed})", f"to allow it: --allow-dist {record.dist}"
+
+
+def _conflict(kind: Kind, name: str, records: Sequence[Record]) -> PluginConflict:
+    owners = " and ".join(f"{record.dist} {record.version} ({record.target})" for record in records)
+    dists = {record.dist for record in records}
+    if len(dists) > 1:
+        hint = f"choose one with {' or '.join(f'{record.dist}:{record.name}' for record in records)}, or uninstall one"
+    else:
+        hint = f"reinstall it with: pip install --force-reinstall {records[0].dist}"
+    return PluginConflict(
+        f"{kind} plugin {name!r} is provided twice: by {owners}",
+        plugin=name,
+        kind=kind,
+        dist=", ".join(sorted(dists)),
+        hint=hint,
+    )
+
+
+def _not_found(index: Index, kind: Kind | None, name: str) -> PluginNotFound:
+    """The error for a name that no plugin of `kind` (None: of any kind) has, with all that may help."""
+    dist, _, bare = name.rpartition(":")
+    kinds = list(Kind) if kind is None else [kind]
+    what = "plugin" if kind is None else f"{kind} plugin"
+    installed = sorted({record.name for record in index.records if record.kind in kinds})
+    known = {known: package for k in kinds for known, package in _known()[k].items()}
+    hints: list[str] = []
+    if owners := [record for record in index.records if record.kind in kinds and record.name == bare]:
+        hints.append(f"{bare!r} is provided by {', '.join(r.dist for r in owners)}: choose {owners[0].dist}:{bare}")
+    elif bare in known:
+        hints.append(f"install it with: pip install {known[bare]}")
+    elif close := get_close_matches(bare.lower(), [*installed, *known], n=3, cutoff=0.6):
+        hints.append(f"did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?")
+    if others := {record.kind.value for record in index.records if record.name == bare and record.kind not in kinds}:
+        hints.append(f"{bare!r} is installed as: {', '.join(sorted(others))}")
+    hints.append(f"installed {what}s: {', '.join(installed) or 'none'}")
+    hints += [f"not readable: {fault}" for fault in index.unreadable]
+    return PluginNotFound(
+        f"there is no {what} {name!r}", plugin=name, kind=kind, dist=dist or None, hint="\n  ".join(hints)
+    )
+
+
+@cache
+def _known() -> dict[str, dict[str, str]]:
+    """kind → plugin name → the package to install; for hints only."""
+    known: dict[str, dict[str, str]] = json.loads(files(__package__).joinpath("known.json").read_text("utf-8"))
+    return known
