@@ -88,7 +88,11 @@ class PredictionsFolder:
 
     def append(self, rows: Rows) -> None:
         """Take scored rows; nothing but the columns that will be written is kept."""
-        columns: dict[str, npt.NDArray[Any]] = {"_partition": rows.partition, "_offset": rows.offset, "event_time": rows.event_time}
+        columns: dict[str, npt.NDArray[Any]] = {
+            "_partition": rows.partition,
+            "_offset": rows.offset,
+            "event_time": rows.event_time,
+        }
         for head in self._heads:
             suffix = "" if len(self._heads) == 1 else f"_{head}"
             columns[f"label{suffix}"] = rows.labels[head]

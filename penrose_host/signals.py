@@ -32,7 +32,7 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if stop() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
