@@ -39,7 +39,7 @@ NULL_SEED = 0x6E756C6C
 _M = 0xC6A4A7935BD1E995
 _R = 47
 _WRAP = (1 << 64) - 1
-_BLOCK = 4096  # rows hashed at once: few enough for all intermediate arrays to stay in the processor's cache
+_BLOCK = 4096  # values hashed at once: few enough for all intermediate arrays to stay in the cache
 
 _M64 = np.uint64(_M)
 _R64 = np.uint64(_R)
@@ -61,14 +61,19 @@ def murmur(data: bytes, seed: int) -> int:
 
 
 def hash_words(words: Sequence[UInt64], seeds: UInt64) -> Int64:
-    """Ids of values of `len(words)` words each: the i-th words of all values are `words[i]`.
+    """Ids of values of `len(words)` words each: the i-th words of all values are `words[i]`, uint64 [rows, columns].
 
-    The arrays have one shape, uint64; `seeds` broadcasts to it, and so has at least one dimension.
+    `seeds` is uint64 [columns].
     """
-    value = seeds ^ np.uint64(len(words) * 8 * _M & _WRAP)
-    for word in words:
-        value = (value ^ _mixed(word)) * _M64
-    return _finished(value).view(np.int64)
+    start_value = seeds ^ np.uint64(len(words) * 8 * _M & _WRAP)
+    ids = np.empty(words[0].shape, dtype=np.int64)
+    step = max(1, _BLOCK // max(1, len(seeds)))
+    for start in range(0, len(ids), step):
+        value = start_value
+        for word in words:
+            value = (value ^ _mixed(word[start : start + step])) * _M64
+        ids[start : start + step] = _finished(value).view(np.int64)
+    return ids
 
 
 def hash_bytes(data: UInt8, offsets: npt.NDArray[np.int32] | Int64, seeds: UInt64) -> Int64:
