@@ -1,0 +1,80 @@
+"""Helpers for all tests: real distributions in a temporary folder, as pip would leave them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+#: The host's own interpreter flags: a warning is an error in subprocesses too.
+PYTHON = (sys.executable, "-W", "error")
+CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
+
+
+class FakeSite:
+    """A folder like site-packages, with distributions that exist for one test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+
+    def add(
+        self,
+        dist: str,
+        entry_points: Mapping[str, Mapping[str, str]] | str,
+        modules: Mapping[str, str] | None = None,
+        *,
+        version: str = "1.0",
+        metadata: str | bytes | None = "",
+    ) -> Path:
+        """Install a distribution; `entry_points`: group → name → target, or the text of the file.
+
+        `metadata` is METADATA's text ("": a valid one; None: no such file). Returns its dist-info folder.
+        """
+        info = self.path / f"{dist.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        if metadata == "":
+            metadata = f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n"
+        if metadata is not None:
+            (info / "METADATA").write_bytes(metadata.encode() if isinstance(metadata, str) else metadata)
+        if not isinstance(entry_points, str):
+            sections = (
+                "\n".join([f"[{group}]", *(f"{n} = {t}" for n, t in p.items())]) for group, p in entry_points.items()
+            )
+            entry_points = "\n\n".join(sections) + "\n"
+        (info / "entry_points.txt").write_text(entry_points)
+        for name, source in (modules or {}).items():
+            (self.path / f"{name}.py").write_text(source)
+        return info
+
+    def python(self, code: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run code in a fresh interpreter that sees these distributions."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PENROSE_")}
+        path = os.pathsep.join([str(self.path), *filter(None, [clean.get("PYTHONPATH")])])
+        return subprocess.run(
+            [*PYTHON, "-c", code, *arguments],
+            env={**clean, "PYTHONPATH": path, **environ},
+            cwd=self.path.parent,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def penrose(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a fresh interpreter that sees these distributions."""
+        return self.python(CLI, *arguments, **environ)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSite]:
+    """A `FakeSite` on this process's path too; the modules imported from it are forgotten afterwards."""
+    fake = FakeSite(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(fake.path))
+    yield fake
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(fake.path)):
+            del sys.modules[name]
