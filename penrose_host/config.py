@@ -52,7 +52,7 @@ Count = Annotated[int, Field(strict=True, gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="constants")
 
 
 class PluginChoice(_Section):

@@ -45,7 +45,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # YAML folds these line ends of Unicode to spaces unless they are escaped.
+        style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+        return self.represent_scalar(f"{_TAG}str", text, style=style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _tag, _pattern, _first in _SCALARS:
     _regexp = re.compile(f"^(?:{_pattern})$")
     for _class in (_Loader, _Dumper):
@@ -180,6 +186,9 @@ class _Reader:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise yaml.YAMLError(f"more than {_MAX_NODES} values (aliases count each time)")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
+            self._faults.append((self._at(node.start_mark), f"the tag {node.tag} cannot be used in a job"))
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
