@@ -1,0 +1,1 @@
+"""Datasources that come with the host: `files` and `clickstream`."""

@@ -1,0 +1,109 @@
+"""Options of the `files` datasource. Nothing here reads a file or imports a framework."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from penrose_host.datasources.type_names import check_type_name
+
+__all__ = ["Compression", "CsvOptions", "FilesOptions", "Format"]
+
+Format = Literal["parquet", "csv", "jsonl", "arrow"]
+Compression = Literal["gz", "bz2", "xz", "zst", "zip", "none"]
+
+#: What a column that is not text reads as null.
+NULL_VALUES = ("", "NA", "N/A", "#N/A", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan")
+
+
+def _paths(value: Any) -> Any:
+    """One path, or a list of them, as a list of text."""
+    if isinstance(value, (str, os.PathLike)):
+        value = [value]
+    return [os.fspath(path) if isinstance(path, os.PathLike) else path for path in value] if value else value
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CsvOptions(_Options):
+    """How CSV files are written."""
+
+    delimiter: str | None = Field(
+        default=None, description="one character between fields; by default a tab in .tsv files, else a comma"
+    )
+    quote: str | None = Field(default='"', description="the character around quoted fields, or null for none")
+    header: bool = Field(default=True, description="whether the first row of each file holds the column names")
+    column_names: list[str] | None = Field(
+        default=None, description="names of the columns, in order; they replace those of a header"
+    )
+    null_values: list[str] = Field(default=list(NULL_VALUES), description="what columns other than text take for null")
+    text_can_be_null: bool = Field(default=False, description="whether `null_values` are null in text columns too")
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
+            raise ValueError(f"{value!r} is not one ASCII character")
+        return value
+
+    @field_validator("quote")
+    @classmethod
+    def _differ(cls, value: str | None, info: Any) -> str | None:
+        if value is not None and value == (info.data.get("delimiter") or ","):
+            raise ValueError(f"{value!r} is the delimiter too")
+        return value
+
+    @field_validator("column_names")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and (not value or len(set(value)) != len(value)):
+            raise ValueError("name every column, each once")
+        return value
+
+
+class FilesOptions(_Options):
+    """Rows from Parquet, CSV, JSON lines or Arrow IPC files. Each file is a partition; they are read in name order."""
+
+    path: Annotated[list[str], BeforeValidator(_paths)] = Field(
+        min_length=1,
+        description="a file, a glob (`data/**/*.parquet`), a URL that fsspec knows (`s3://…`), or a list of them",
+    )
+    format: Literal["auto"] | Format = Field(default="auto", description="auto: by each file's suffix")
+    compression: Literal["auto"] | Compression = Field(default="auto", description="auto: by each file's suffix")
+    columns: list[str] | None = Field(default=None, description="read only these columns; by default all")
+    column_types: dict[str, str] = Field(
+        default={},
+        description="column → type (`int64`, `float64`, `string`, `bool`, `timestamp[us, UTC]`, `list<int64>`, …); "
+        "the types of other columns are read off the first rows of the first file, and then fixed",
+    )
+    csv: CsvOptions = CsvOptions()
+    batch_rows: int = Field(default=65_536, ge=1, description="rows decoded at a time from Parquet")
+    max_row_bytes: int = Field(
+        default=16 << 20, ge=64, le=256 << 20, description="a longer row of a CSV or JSON lines file is a bad row"
+    )
+    storage_options: dict[str, Any] = Field(default={}, description="passed on to the fsspec file system of a URL")
+
+    @field_validator("path")
+    @classmethod
+    def _not_empty(cls, value: list[str]) -> list[str]:
+        if not all(value):
+            raise ValueError("a path is empty")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and (not value or len(set(value)) != len(value)):
+            raise ValueError("name at least one column, each once")
+        return value
+
+    @field_validator("column_types")
+    @classmethod
+    def _known_types(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value.values():
+            check_type_name(name)
+        return value

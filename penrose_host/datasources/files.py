@@ -1,0 +1,186 @@
+"""The datasource `files`: rows from Parquet, CSV, JSON lines and Arrow IPC files, local or remote, compressed or not.
+
+A partition is a file, its offset the number of a row in it; rows that had to be rejected have an offset too, empty
+lines have none. Files are read one after the other in name order, and open only while they are read; a partition
+that is paused is passed over. The first file's first rows fix the columns' types for all files; columns are matched
+by name, and those that a file lacks are null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from penrose_host.datasources.file_options import FilesOptions
+from penrose_host.datasources.listing import DataFile, list_files, stable_pattern
+from penrose_host.datasources.stamps import Stamp, take_stamp, what_changed
+from penrose_host.errors import SourceError, WrongStream
+from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from penrose_host.batch import Chunk
+    from penrose_host.datasources.parts import Part, PartReader
+
+__all__ = ["FilesSource"]
+
+
+class FilesSource(DataSource):
+    """Reads files; see the module."""
+
+    api_version: ClassVar[int] = API_VERSION
+    Options = FilesOptions
+    capabilities = frozenset({Capability.SEEK})
+
+    options: FilesOptions
+
+    def __init__(self, options: FilesOptions) -> None:
+        super().__init__(options)
+        self._listed: dict[str, DataFile] = {}
+        self._schema: pa.Schema | None = None
+        self._assigned: dict[str, int] = {}
+        self._unfinished: list[str] = []
+        self._paused: frozenset[str] = frozenset()
+        self._handles: dict[str, pa.NativeFile] = {}
+        self._readers: dict[str, PartReader] = {}
+        self._parts: dict[str, Part] = {}
+        self._stamps: dict[str, Stamp] = {}
+
+    @property
+    def source_id(self) -> str:
+        paths = ",".join(sorted(stable_pattern(path) for path in self.options.path))
+        # What decides which bytes are which row; everything else only says how to read them.
+        framing = self.options.csv.model_dump(include={"header", "quote", "delimiter"}, exclude_defaults=True)
+        how = "".join(f";{name}={value!r}" for name, value in sorted(framing.items()))
+        return f"files:{self.options.format}{how}:{paths}"
+
+    def partitions(self) -> Sequence[str]:
+        """The files' paths below the folder that the patterns have in common; listed once."""
+        return list(self._files)
+
+    def expect(self, stamps: Mapping[str, str]) -> None:
+        """Raises SourceError for a file that is gone, cut short or rewritten; text that was appended is welcome."""
+        for name, text in stamps.items():
+            file = self._files.get(name)
+            if file is None:
+                raise self._changed(name, name, "it is gone")
+            try:
+                stamp = Stamp.from_text(text)
+            except (ValueError, TypeError) as error:
+                raise WrongStream(f"the stamp of {name!r} is not one of the datasource files: {text!r}") from error
+            with file.open() as handle:
+                change, self._stamps[name] = what_changed(stamp, handle, may_grow=self._may_grow(file))
+            if change:
+                raise self._changed(name, file.path, change)
+
+    def stamps(self) -> Mapping[str, str]:
+        return {name: stamp.to_text() for name, stamp in self._stamps.items()}
+
+    def open(self, assignment: Mapping[str, int | None]) -> None:
+        for name, offset in assignment.items():
+            if name in self._assigned:
+                continue
+            if name not in self._files:
+                raise WrongStream(
+                    f"the position has a partition {name!r}, but no file of that name matches {self.options.path}",
+                    hint="put the file back, or start a new run in another run directory",
+                )
+            if offset is not None and offset < 0:
+                raise WrongStream(f"partition {name!r} cannot start at offset {offset}")
+            self._assigned[name] = offset or 0
+            known = self._stamps.get(name)
+            if known is None or known.rows is None or known.rows != offset:
+                self._unfinished.append(name)
+                if offset:  # so that a position that cannot be is an error now, not when its turn comes
+                    self._reader(name)
+        self._unfinished.sort()
+
+    def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - files never keep one waiting
+        while (name := next((name for name in self._unfinished if name not in self._paused), None)) is not None:
+            part = self._parts.pop(name, None) or self._reader(name).read()
+            if part is None:
+                self._finish(name)
+                continue
+            part, rest = part.split(part.start + max_rows)
+            if rest is not None:
+                self._parts[name] = rest
+            self._assigned[name] = part.stop
+            return part.chunk()
+        if self._unfinished:
+            return None
+        raise EndOfStream
+
+    def pause(self, partitions: Collection[str]) -> None:
+        self._paused = frozenset(partitions)
+
+    def ended(self) -> Collection[str]:
+        return self._assigned.keys() - set(self._unfinished)
+
+    def close(self) -> None:
+        for name in list(self._readers):
+            self._readers.pop(name).close()
+        for name in list(self._handles):
+            self._handles.pop(name).close()
+        self._parts.clear()
+
+    @property
+    def _files(self) -> dict[str, DataFile]:
+        if not self._listed:
+            self._listed = list_files(self.options.path, self.options.storage_options)
+        return self._listed
+
+    def _reader(self, name: str) -> PartReader:
+        """The partition's reader, at its next row; opens the file where it is not open yet."""
+        from penrose_host.datasources.opening import open_reader
+
+        if name not in self._readers:
+            file = self._files[name]
+            schema = self._fixed_schema()
+            handle = self._handles[name] = file.open()
+            self._stamps[name] = take_stamp(handle)
+            reader = self._readers[name] = open_reader(file, handle, self.options, schema)
+            reader.skip_to(self._assigned[name])
+        return self._readers[name]
+
+    def _finish(self, name: str) -> None:
+        """Everything of this partition has been read: its stamp now covers just that, and says how many rows it is."""
+        handle, file = self._handles.pop(name), self._files[name]
+        size = handle.tell() if self._may_grow(file) else None
+        self._stamps[name] = replace(take_stamp(handle, size), rows=self._assigned[name])
+        self._readers.pop(name).close()
+        self._unfinished.remove(name)
+
+    def _fixed_schema(self) -> pa.Schema:
+        """The columns of all files: those of the first file that has rows, whoever reads it."""
+        from penrose_host.datasources.opening import fix_schema, infer_schema
+
+        if self._schema is None:
+            import pyarrow as pa
+
+            for file in self._files.values():
+                with file.open() as handle:
+                    inferred = infer_schema(file, handle, self.options)
+                if inferred is not None:
+                    self._schema = fix_schema(file, inferred, self.options)
+                    break
+            else:
+                self._schema = pa.schema([("empty", pa.null())])
+        return self._schema
+
+    def _may_grow(self, file: DataFile) -> bool:
+        """Whether rows may be appended to the file: it is text, as it is."""
+        from penrose_host.datasources.formats import form_of
+
+        form, compression, _ = form_of(file, self.options)
+        return form in ("csv", "jsonl") and compression == "none"
+
+    @staticmethod
+    def _changed(name: str, path: str, change: str) -> SourceError:
+        return SourceError(
+            f"{path} has changed since the checkpoint: {change}",
+            plugin="files",
+            partition=name,
+            hint="put the file back as it was, or start a new run in another run directory",
+        )

@@ -1,0 +1,131 @@
+"""Which files a datasource reads: patterns are resolved to partitions, whose names depend on the patterns alone."""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penrose_host.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from fsspec import AbstractFileSystem
+
+__all__ = ["DataFile", "list_files", "stable_pattern"]
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One partition: its name, and where the file is."""
+
+    name: str
+    path: str
+    filesystem: AbstractFileSystem
+
+    @property
+    def local(self) -> bool:
+        return "file" in _protocols(self.filesystem)
+
+    def open(self) -> pa.NativeFile:
+        """The file's bytes, seekable. Raises SourceError."""
+        import pyarrow as pa
+
+        try:
+            if self.local:
+                return pa.OSFile(self.path, "rb")
+            return pa.PythonFile(self.filesystem.open(self.path, "rb"), mode="r")
+        except Exception as error:  # a remote file system raises what its client library raises
+            raise SourceError(
+                f"cannot open {self.path}: {error}", plugin="files", partition=self.name, hint=_open_hint(error)
+            ) from error
+
+
+def stable_pattern(pattern: str) -> str:
+    """The pattern as it names a stream: an absolute path, or a URL without user and password."""
+    if "://" in pattern and not pattern.startswith("file://"):
+        return re.sub(r"//[^/@]*@", "//", pattern)
+    return posixpath.abspath(posixpath.expanduser(pattern.removeprefix("file://")))
+
+
+def list_files(patterns: Sequence[str], storage_options: dict[str, Any]) -> dict[str, DataFile]:
+    """Partition name → file, in order of the names. Raises SourceError where a pattern matches nothing.
+
+    A name is the path below the folder that all patterns have in common, before their first wildcard.
+    """
+    places = [_place(pattern, storage_options) for pattern in patterns]
+    if len({_protocols(filesystem) for filesystem, _ in places}) > 1:
+        raise SourceError(
+            "the paths are on different file systems", plugin="files", hint="give paths of one file system"
+        )
+    root = posixpath.commonpath([_fixed_folder(path) for _, path in places])
+    files: dict[str, DataFile] = {}
+    for pattern, (filesystem, path) in zip(patterns, places, strict=True):
+        for found in _matches(pattern, filesystem, path):
+            name = found[len(root) :].removeprefix("/")
+            files[name] = DataFile(name, found, filesystem)
+    return dict(sorted(files.items()))
+
+
+def _place(pattern: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        filesystem, path = url_to_fs(pattern, **storage_options)
+    except ImportError as error:
+        raise SourceError(f"cannot read {pattern}: {error}", plugin="files", hint="pip install that package") from error
+    except Exception as error:  # chained URLs open other files, on any file system
+        raise SourceError(f"cannot read {pattern}: {error}", plugin="files") from error
+    return filesystem, path
+
+
+def _protocols(filesystem: AbstractFileSystem) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _fixed_folder(path: str) -> str:
+    """The folder before the first wildcard; the file's own folder where there is none."""
+    magic = _MAGIC.search(path)
+    return posixpath.dirname(path[: magic.start()] if magic else path)
+
+
+def _matches(pattern: str, filesystem: AbstractFileSystem, path: str) -> list[str]:
+    try:
+        if not _MAGIC.search(path) or filesystem.exists(path):
+            kind = filesystem.info(path)["type"]
+            if kind == "file":
+                return [path]
+            hint = f"to read the files in a folder, use a glob: {pattern.rstrip('/')}/*"
+            raise SourceError(f"{path} is not a file but a {kind}", plugin="files", hint=hint)
+        found = [name for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file"]
+    except SourceError:
+        raise
+    except Exception as error:  # a remote file system raises what its client library raises
+        missing = isinstance(error, FileNotFoundError)
+        message = f"there is no file {path}" if missing else f"cannot list {path}: {error}"
+        raise SourceError(message, plugin="files", hint=_where_hint(pattern)) from error
+    # As in a shell, a wildcard does not stand for hidden files and folders.
+    below = len(_fixed_folder(path))
+    found = [name for name in found if not any(part.startswith(".") for part in name[below:].split("/"))]
+    if not found:
+        raise SourceError(f"no file matches {path}", plugin="files", hint=_where_hint(pattern))
+    return found
+
+
+def _where_hint(pattern: str) -> str:
+    if "://" in pattern:
+        return "check the option `path` of the datasource, and that you may list that place"
+    return f"check the option `path` of the datasource (relative paths start at {Path.cwd()})"
+
+
+def _open_hint(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return "an event-time merge keeps every file open: raise `ulimit -n`, or merge small files into larger ones"
+    return None

@@ -1,0 +1,79 @@
+"""Stamps: what is kept of a file's content, to notice on resume that it has changed.
+
+A stamp holds the size and digests of the first and the last bytes. Rows that were appended to a text file
+leave its stamp true: a log that has grown is the same stream. A change in the middle of a large file that
+keeps the size is not noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Stamp", "take_stamp", "what_changed"]
+
+SPAN = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The first `size` bytes of a file; `rows` in them, where they have been read to their end.
+
+    `open_end`: the last row had no line end, so that it could go on in what is appended.
+    """
+
+    size: int
+    head: str
+    tail: str
+    rows: int | None = None
+    open_end: bool = False
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Stamp:
+        """The stamp that `to_text` wrote. Raises ValueError, TypeError or KeyError where it is not one."""
+        return cls(**json.loads(text))
+
+
+def take_stamp(handle: pa.NativeFile, size: int | None = None) -> Stamp:
+    """The stamp of the first `size` bytes (by default of all). Leaves the file at its start."""
+    if size is None:
+        size = handle.size()
+    head = _read(handle, 0, min(SPAN, size))
+    tail = _read(handle, max(0, size - SPAN), size)
+    handle.seek(0)
+    return Stamp(size, _digest(head), _digest(tail), open_end=tail[-1:] not in (b"", b"\n"))
+
+
+def what_changed(stamp: Stamp, handle: pa.NativeFile, *, may_grow: bool) -> tuple[str | None, Stamp]:
+    """What has happened to the file since (None: nothing that matters), and the stamp that is true now."""
+    size = handle.size()
+    if size < stamp.size:
+        return f"it had {stamp.size} bytes and now has {size}", stamp
+    if size > stamp.size and not may_grow:
+        return f"it had {stamp.size} bytes and now has {size}", stamp
+    now = take_stamp(handle, stamp.size)
+    if (now.head, now.tail) != (stamp.head, stamp.tail):
+        return f"its first {stamp.size} bytes are not what they were", stamp
+    if size == stamp.size:
+        return None, stamp
+    if stamp.rows is not None and stamp.open_end and _read(handle, stamp.size, stamp.size + 1) not in (b"\n", b"\r"):
+        return "its last row was read without a line end, and has been written on", stamp
+    return None, replace(stamp, rows=None)
+
+
+def _read(handle: pa.NativeFile, start: int, stop: int) -> bytes:
+    handle.seek(start)
+    data: bytes = handle.read(stop - start)
+    return data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

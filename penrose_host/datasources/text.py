@@ -1,0 +1,221 @@
+"""CSV and JSON lines: bytes are cut into rows here, before anything is parsed, so that no row is lost, glued or split.
+
+A *framer* finds the rows in a stretch of bytes and says which of them cannot be one; a *parser* makes columns of the
+others, a whole block at a time. Where the parser refuses a block, halving it finds the rows at fault. What
+becomes of a row depends on its own bytes and on the columns' types only, not on how the file was cut into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from penrose_host.batch import Reject
+from penrose_host.datasources.parts import Part, beyond_end, make_part, one_batch
+
+if TYPE_CHECKING:
+    from penrose_host.datasources.inputs import Input
+    from penrose_host.datasources.listing import DataFile
+
+__all__ = ["BLOCK_BYTES", "Block", "Framer", "Parser", "Span", "TextReader", "parse_spans", "too_long", "utf8_fault"]
+
+BLOCK_BYTES = 1 << 20
+#: So much of a bad row is kept in its reject.
+KEPT_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One row of a block: the bytes start..stop, without line end; `fault` where it cannot be parsed."""
+
+    start: int
+    stop: int
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole rows: `data`, ending with a line end; how many; and where each is (None: one a line, each looks right)."""
+
+    data: bytes
+    rows: int
+    spans: Sequence[Span] | None = None
+
+
+class Framer(Protocol):
+    """Finds rows in bytes."""
+
+    def frame(self, data: bytes, *, final: bool, in_detail: bool = False) -> Block:
+        """The rows at the start of `data` that are complete; `len(block.data)` bytes of it are then done with.
+
+        `final`: the file ends with `data`, and `data` with a line end. `in_detail`: give spans in any case.
+        """
+
+
+class Parser(Protocol):
+    """Makes columns of rows."""
+
+    def parse(self, data: bytes) -> pa.RecordBatch:
+        """The columns of these rows, which a framer found no fault with. Raises ArrowException for any it refuses."""
+
+    def explain(self, row: bytes, error: str) -> str:
+        """What is wrong with a row that `parse` refused alone, or (`error` empty) did not read as one row."""
+
+
+def too_long(length: int, limit: int) -> str:
+    """The fault of a row that is longer than the limit."""
+    return f"the row has {length} bytes, more than `max_row_bytes` ({limit}) allows"
+
+
+def utf8_fault(data: bytes) -> str | None:
+    """The fault of bytes that are not UTF-8."""
+    if data.isascii():
+        return None
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return f"the byte {data[error.start]:#04x} at {error.start} is not UTF-8"
+    return None
+
+
+def parse_spans(parser: Parser, data: bytes, spans: Sequence[Span]) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """The columns of all rows without a fault, and index → fault for the others."""
+    faults = {index: span.fault for index, span in enumerate(spans) if span.fault is not None}
+    good = [index for index, span in enumerate(spans) if span.fault is None]
+    batches = [parser.parse(b"")]
+
+    def attempt(low: int, high: int) -> None:
+        rows = [data[spans[index].start : spans[index].stop] for index in good[low:high]]
+        error = ""
+        try:
+            batch = parser.parse(b"\n".join(rows) + b"\n")
+            if batch.num_rows == high - low:
+                batches.append(batch)
+                return
+        except pa.ArrowException as refused:
+            error = str(refused)
+        if high - low == 1:
+            faults[good[low]] = parser.explain(rows[0], error)
+            return
+        middle = (low + high) // 2
+        attempt(low, middle)
+        attempt(middle, high)
+
+    if good:
+        attempt(0, len(good))
+    return one_batch(pa.Table.from_batches(batches)), faults
+
+
+class TextReader:
+    """Reads the rows of one CSV or JSON lines file. Lines that are empty are no rows and have no offset."""
+
+    def __init__(self, file: DataFile, source: Input, framer: Framer, rest: bytes, max_row_bytes: int) -> None:
+        """`rest`: bytes that were read from `source` already. `parser` has to be set before `read`."""
+        self.parser: Parser | None = None
+        self._file = file
+        self._source = source
+        self._framer = framer
+        self._limit = max_row_bytes
+        self._buffer = rest
+        self._final = False
+        self._row = 0
+        self._held: Block | None = None
+        self._from = 0
+
+    def skip_to(self, offset: int) -> None:
+        """Go on at this row. Raises WrongStream where there are fewer rows, SourceError where reading fails."""
+        while self._row < offset:
+            block = self._next_block()
+            if block is None:
+                raise beyond_end(self._file, offset, self._row)
+            if self._row + block.rows > offset:
+                self._held = block
+                self._from = offset
+                return
+            self._row += block.rows
+
+    def sample(self) -> list[bytes]:
+        """Rows that look right, of the first block that has any; none where the file has none. Reads past them."""
+        rows: list[bytes] = []
+        while not rows and (block := self._next_block()) is not None:
+            rows = [block.data[s.start : s.stop] for s in self._spans(block) if s.fault is None]
+        return rows
+
+    def read(self) -> Part | None:
+        block, self._held = self._held or self._next_block(), None
+        if block is None:
+            return None
+        start, self._row = self._row, self._row + block.rows
+        part = self._parsed(block, start)
+        return part.split(self._from)[1] if self._from > start else part
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _parsed(self, block: Block, start: int) -> Part:
+        assert self.parser is not None
+        name, stop = self._file.name, start + block.rows
+        if block.spans is None:
+            try:
+                batch = self.parser.parse(block.data)
+                if batch.num_rows == block.rows:
+                    return make_part(name, batch, start, stop)
+            except pa.ArrowException:
+                pass  # some row is at fault; which one is found below
+        spans = self._spans(block)
+        batch, faults = parse_spans(self.parser, block.data, spans)
+        rejects = [
+            Reject(name, start + index, fault, block.data[spans[index].start : spans[index].stop][:KEPT_BYTES])
+            for index, fault in sorted(faults.items())
+        ]
+        good = np.setdiff1d(np.arange(start, stop, dtype=np.int64), np.array([r.offset for r in rejects], np.int64))
+        return make_part(name, batch, start, stop, good, rejects)
+
+    def _spans(self, block: Block) -> Sequence[Span]:
+        return block.spans or self._framer.frame(block.data, final=True, in_detail=True).spans or ()
+
+    def _next_block(self) -> Block | None:
+        while True:
+            if self._buffer:
+                block = self._framer.frame(self._buffer, final=self._final)
+                self._buffer = self._buffer[len(block.data) :]
+                if block.rows:
+                    return block
+            if self._final and not self._buffer:
+                return None
+            if len(self._buffer) > self._limit and b"\n" not in self._buffer:
+                return self._skip_long_row()
+            self._fill()
+
+    def _fill(self) -> None:
+        # Doubling: a row as long as the limit is looked at a few times, not once for each block.
+        data = self._source.read(max(BLOCK_BYTES, len(self._buffer)))
+        if data:
+            self._buffer += data
+            return
+        self._source.check(self._row)
+        self._final = True
+        if self._buffer and not self._buffer.endswith(b"\n"):
+            self._buffer += b"\n"
+
+    def _skip_long_row(self) -> Block:
+        """Drop the bytes of a line that is too long, up to its end, as they come."""
+        kept, length = self._buffer[:KEPT_BYTES], len(self._buffer)
+        while True:
+            data = self._source.read(BLOCK_BYTES)
+            end = data.find(b"\n")
+            if end >= 0:
+                length += end
+                self._buffer = data[end + 1 :]
+                break
+            length += len(data)
+            if not data:
+                self._source.check(self._row)
+                self._buffer = b""
+                self._final = True
+                break
+        return Block(kept, 1, [Span(0, len(kept), too_long(length, self._limit))])
