@@ -51,22 +51,26 @@ class FakeSite:
             (self.path / f"{name}.py").write_text(source)
         return info
 
-    def python(self, code: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run code in a fresh interpreter that sees these distributions."""
+    def environ(self, **variables: str) -> dict[str, str]:
+        """The environment of a process that sees these distributions, and no job of the one who runs the tests."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PENROSE_")}
         path = os.pathsep.join([str(self.path), *filter(None, [clean.get("PYTHONPATH")])])
+        return {**clean, "PYTHONPATH": path, **variables}
+
+    def python(self, code: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run code in a fresh interpreter that sees these distributions."""
         return subprocess.run(
             [*PYTHON, "-c", code, *arguments],
-            env={**clean, "PYTHONPATH": path, **environ},
+            env=self.environ(**variables),
             cwd=self.path.parent,
             capture_output=True,
             text=True,
             timeout=120,
         )
 
-    def penrose(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def penrose(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the command line in a fresh interpreter that sees these distributions."""
-        return self.python(CLI, *arguments, **environ)
+        return self.python(CLI, *arguments, **variables)
 
 
 @pytest.fixture

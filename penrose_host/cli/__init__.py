@@ -81,9 +81,11 @@ def _report(error: PenroseError, whole: bool) -> int:
 
 def _reader_is_gone() -> bool:
     """Whether it is our own output that nobody reads any more; then nothing further is written to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return gone

@@ -1,0 +1,214 @@
+"""A job and its plugins together: selected, loaded, options validated, all faults in one error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from penrose_host.config import difference
+from penrose_host.errors import ConfigError, PluginBroken, PluginConflict, PluginNotFound
+from penrose_host.layers import Flags
+from penrose_host.resolve import Resolved, load, resolve
+
+PLUGINS = """
+from enum import Enum
+from typing import Annotated, Any, Literal
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from penrose_host import DataSource, EmbeddingBackend, Executor, HookPlugin, hookimpl
+from penrose_host.durations import Duration
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Sgd(Model):
+    name: Literal["sgd"] = "sgd"
+    rate: float = Field(0.1, gt=0, description="step size")
+
+
+class Adam(Model):
+    name: Literal["adam"] = "adam"
+    rate: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class Source(DataSource):
+    api_version = 1
+
+    class Options(Model):
+        path: str
+        every: Duration = 5_000_000
+        token: SecretStr = SecretStr("")
+
+    source_id = "fake"
+    def partitions(self): return []
+    def open(self, assignment): pass
+    def read(self, max_rows, timeout): pass
+    def close(self): pass
+
+
+class Trainer(Executor):
+    api_version = 1
+
+    class Options(Model):
+        optimizer: Sgd | Adam = Field(Sgd(), discriminator="name")
+        device: str = Field("cpu", json_schema_extra={"fingerprint": False})
+
+    def setup(self, context): pass
+    def predict(self, batch): pass
+    def train(self, batch, step): pass
+    def snapshot(self): pass
+    def restore(self, reader): pass
+    def export(self, directory): pass
+    def close(self): pass
+
+
+class Watcher(HookPlugin):
+    api_version = 1
+
+    class Options(Model):
+        channel: str
+
+    @hookimpl
+    def reported(self, metrics): pass
+"""
+JOB = """\
+name: test
+datasource: {name: fakesource, path: data, token: hunter2}
+executor: faketrainer
+hooks: [{name: watcher, channel: ops}]
+features: {event_time: ts, labels: [y]}
+"""
+
+
+@pytest.fixture
+def path(site, tmp_path) -> Path:
+    site.add(
+        "penrose-fakes",
+        {
+            "penrose.datasources": {"fakesource": "fake_plugins:Source"},
+            "penrose.executors": {"faketrainer": "fake_plugins:Trainer"},
+            "penrose.hooks": {"watcher": "fake_plugins:Watcher"},
+        },
+        {"fake_plugins": PLUGINS},
+    )
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB)
+    return job
+
+
+def loaded(path: Path, *options: str) -> Resolved:
+    return load(path, Flags(options=options), {})
+
+
+def test_a_job_resolves_to_its_plugins_with_complete_options(path):
+    resolved = loaded(path)
+
+    assert resolved.environment.record.dist == "penrose-host"
+    assert resolved.datasource.create().options.token.get_secret_value() == "hunter2"
+    assert resolved.embedding is None
+    assert [hook.record.name for hook in resolved.hooks] == ["watcher"]
+    assert resolve(resolved.job).to_dict() == resolved.to_dict()
+
+
+def test_the_resolved_job_shows_every_default_and_no_secret(path, tmp_path):
+    shown = loaded(path).to_dict()
+
+    assert shown["datasource"] == {"name": "fakesource", "path": "data", "every": "5s", "token": "**********"}
+    assert shown["executor"] == {"name": "faketrainer", "optimizer": {"name": "sgd", "rate": 0.1}, "device": "cpu"}
+    assert shown["environment"] == {"name": "local"}
+    assert "hunter2" not in json.dumps(shown)
+    again = tmp_path / "again.yaml"
+    again.write_text(loaded(path).to_yaml())
+    assert load(again, None, {}).to_dict() == shown
+
+
+def test_faults_of_the_job_and_of_several_plugins_come_in_one_error(path):
+    with pytest.raises(ConfigError) as raised:
+        loaded(
+            path, "seed=x", "datasource.pth=1", "executor.optimizer={name: adam, rte: 1}", "hooks=[{name: watcher}]",
+            "embedding={name: hashing, rows: 0}",
+        )  # fmt: skip
+
+    found = dict(raised.value.faults)
+    assert set(found) == {"seed", "datasource.pth", "executor.optimizer.rte", "hooks.0.channel", "embedding.rows"}
+    assert "did you mean `path`?" in found["datasource.pth"]
+    assert "did you mean `rate`?" in found["executor.optimizer.rte"]
+    assert "(-o datasource.pth)" in found["datasource.pth"]
+    assert "(-o executor.optimizer)" in found["executor.optimizer.rte"]
+
+
+def test_a_fault_of_an_option_says_on_which_line_of_the_file_it_stands(path):
+    path.write_text(JOB.replace("path: data", "path: [1]"))
+    with pytest.raises(ConfigError, match=r"datasource\.path: .*job\.yaml:2\)"):
+        loaded(path)
+
+
+def test_one_plugin_that_cannot_be_used_raises_its_own_error(path):
+    with pytest.raises(PluginNotFound, match="there is no executor plugin 'nowhere'"):
+        load(path, Flags(executor="nowhere"), {})
+
+
+def test_a_plugin_that_cannot_be_used_is_listed_with_the_other_faults(path):
+    with pytest.raises(ConfigError) as raised:
+        load(path, Flags(executor="nowhere", options=("seed=x",)), {})
+    assert dict(raised.value.faults).keys() == {"seed", "executor"}
+    assert "there is no executor plugin 'nowhere'" in str(raised.value)
+
+
+def test_options_of_no_embedding_are_a_fault(path):
+    with pytest.raises(ConfigError, match=r"embedding\.rows: .*`none` has none"):
+        loaded(path, "embedding={name: none, rows: 3}")
+
+
+def test_a_selected_plugin_that_breaks_and_one_of_two_distributions_are_errors(path, site):
+    site.add("penrose-bad", {"penrose.executors": {"bad": "bad_plugin:X"}}, {"bad_plugin": "raise SystemExit(0)"})
+    site.add("penrose-other", {"penrose.datasources": {"fakesource": "fake_plugins:Source"}})
+    with pytest.raises(ConfigError, match="penrose-bad"):
+        load(path, Flags(executor="bad"), {})
+    with pytest.raises(PluginConflict, match=r"penrose-fakes .* and penrose-other"):
+        load(path, None, {})
+    with pytest.raises(PluginBroken, match="penrose-bad"):
+        load(path, Flags(executor="bad", datasource="penrose-fakes:fakesource"), {})
+    assert load(path, None, {}, block=["penrose-other:fakesource"]).datasource.record.dist == "penrose-fakes"
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        ("seed=1", "seed"),
+        ("order=arrival", "order"),
+        ("micro_batch.rows=3", "micro_batch.rows"),
+        ("executor.optimizer={name: adam}", "executor.optimizer"),
+        ("embedding={name: hashing, rows: 8}", "embedding"),
+        ("features={event_time: ts, labels: [z]}", "features.labels"),
+    ],
+)
+def test_what_a_checkpoint_depends_on_is_in_the_fingerprint(path, option, place):
+    changed = difference(loaded(path).fingerprint(), loaded(path, option).fingerprint())
+    assert changed
+    assert all(line.startswith(place) for line in changed)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "checkpoint.rows=7",
+        "run_dir=elsewhere",
+        "datasource.path=other",
+        "until.rows=3",
+        "report.rows=3",
+        "metrics.window_rows=9",
+        "executor.device=cuda",
+        "executor.optimizer={name: sgd, rate: 0.1}",
+        "executor=penrose-fakes:faketrainer",
+        "hooks=[]",
+        "name=renamed",
+    ],
+)
+def test_what_a_checkpoint_does_not_depend_on_is_not(path, option):
+    before, now = loaded(path).fingerprint(), loaded(path, option).fingerprint()
+    assert json.loads(json.dumps(before)) == now
