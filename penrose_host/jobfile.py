@@ -72,9 +72,10 @@ def read_job_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError([(f"{path}:{line}", f"is not UTF-8: byte {raw[error.start]:#04x}")]) from error
-    if path.suffix == ".toml":
+    suffix = path.suffix.lower()
+    if suffix == ".toml":
         return _read_toml(text, path)
-    if path.suffix in (".yaml", ".yml"):
+    if suffix in (".yaml", ".yml"):
         return _read_yaml(text, str(path))
     raise ConfigError([(str(path), "is neither .yaml, .yml nor .toml")])
 

@@ -127,10 +127,11 @@ def _add_flags(merged: Merged, flags: Flags) -> None:
             merged.faults.append(("--until", f"takes rows=N or event_time=T, not {flags.until!r}"))
     for option in flags.options:
         place, equals, text = option.partition("=")
+        place = place.strip()
         if not equals or not all(place.split(".")):
             merged.faults.append(("-o", f"takes a.b.c=value, not {option!r}"))
             continue
-        _set_text(merged, place.strip(), text, f"-o {place.strip()}")
+        _set_text(merged, place, text, f"-o {place}")
     for plugin in flags.plugins:
         _add_hook(merged, plugin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -27,6 +28,9 @@ _BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for wrong usage, else that of the error)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that this terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parse(arguments)
     try:
         status: int = options.command(options)

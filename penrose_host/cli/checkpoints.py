@@ -69,7 +69,7 @@ def _position(info: CheckpointInfo, shown: int = 3) -> str:
     """The first few partitions: a stream may have thousands."""
     offsets = list(info.position.offsets.items())
     text = ", ".join(f"{partition}: {offset}" for partition, offset in offsets[:shown])
-    return text if len(offsets) <= shown else f"{text}, … ({len(offsets)} partitions)"
+    return text if len(offsets) <= shown else f"{text}, ... ({len(offsets)} partitions)"
 
 
 def _as_json(info: CheckpointInfo) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A.B=VALUE",
         action="append",
         default=[],
-        help="set one value, as in datasource.path=…",
+        help="set one value, as in datasource.path=data.csv",
     )
     what.add_argument("--until", metavar="rows=N|event_time=T", help="stop there, and leave a checkpoint")
     what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from stevedore import DriverManager
@@ -17,6 +17,11 @@ from penrose_host.plugins.index import Kind, Record
 
 __all__ = ["create", "load", "make", "validate"]
 
+if TYPE_CHECKING:
+    _DriverManager = DriverManager[Any]
+else:
+    _DriverManager = DriverManager  # older releases of stevedore are not generic
+
 _BASES: dict[Kind, type[interfaces.Plugin]] = {
     Kind.ENVIRONMENT: interfaces.Environment,
     Kind.DATASOURCE: interfaces.DataSource,
@@ -26,7 +31,7 @@ _BASES: dict[Kind, type[interfaces.Plugin]] = {
 }
 
 
-class _Driver(DriverManager[Any]):
+class _Driver(_DriverManager):
     """A driver manager that sees the one entry point of our own scan: stevedore's has a cache that goes stale."""
 
     def __init__(self, record: Record) -> None:
@@ -64,7 +69,8 @@ def validate(plugin: type[interfaces.Plugin], options: Mapping[str, Any], place:
     try:
         return plugin.Options.model_validate(dict(options))
     except ValidationError as error:
-        raise ConfigError(faults_of(error, plugin.Options, options, place)) from error
+        # Not chained: pydantic's text shows the input, which may hold a secret.
+        raise ConfigError(faults_of(error, plugin.Options, options, place)) from None
 
 
 def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) -> interfaces.Plugin:

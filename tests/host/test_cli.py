@@ -182,6 +182,13 @@ def test_a_dry_run_prints_the_whole_job_with_the_defaults_of_options_and_writes_
     assert set(idle.path.parent.iterdir()) == before
 
 
+def test_a_terminal_that_knows_no_unicode_is_no_reason_to_fail(idle):
+    for arguments in (("--help",), ("run", "--help"), ("run", "job.yaml", "--dry-run", "-o", "features.labels=[é]")):
+        result = idle.penrose(*arguments, PYTHONIOENCODING="ascii")
+        assert (result.returncode, result.stderr) == (0, "")
+    assert "\\xe9" in result.stdout
+
+
 def test_variables_reach_the_job(idle):
     result = idle.penrose("run", "job.yaml", "--dry-run", PENROSE_EXECUTOR__MODE="slow", PENROSE_SEED="7")
     assert "mode: slow" in result.stdout
@@ -213,6 +220,15 @@ def test_what_the_user_forbids_is_not_used(idle, arguments, environ, status):
     if status == 0:
         return
     assert "'idle' (penrose-idle 1.0)" in result.stderr
+
+
+def test_a_traceback_of_wrong_options_shows_no_secret(idle):
+    result = idle.penrose(
+        "run", "job.yaml", "--traceback", "-o", "executor.password=topsecret", "-o", "executor.rate=x"
+    )
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+    assert "topsecret" not in result.stderr
 
 
 def test_an_unknown_log_format_in_a_variable_is_a_fault(idle):
