@@ -16,8 +16,8 @@ class MetricsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    window_rows: Annotated[int, Field(gt=0, le=10_000_000)] | None = Field(
-        default=10_000, description="metrics over the last so many rows; costs 16 bytes a row and head"
+    window_rows: Annotated[int, Field(gt=0, le=1_000_000)] | None = Field(
+        default=10_000, description="metrics over the last so many rows; costs 8 bytes a row and head"
     )
     window_event_time: Duration | None = Field(
         default=None, description="instead, over so much event time before the newest row"
