@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +13,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from penrose_host.cli.table import table
 from penrose_host.interfaces import Plugin
 from penrose_host.plugins.index import Record
 from penrose_host.plugins.loading import load
@@ -36,19 +38,22 @@ def as_json(record: Record) -> dict[str, Any]:
 def as_text(record: Record) -> str:
     """The plugin for a person. Raises what `load` raises."""
     plugin = load(record)
+    width = min(shutil.get_terminal_size().columns, 120)
     lines = [
         f"{record.kind} {record.name}: {_summary(plugin)}",
         f"  from          {record.dist} {record.version} ({record.target}, plugin API {plugin.api_version})",
         f"  capabilities  {', '.join(_capabilities(plugin)) or 'none'}",
     ]
     rows = list(option_rows(plugin.Options))
-    if not rows:
-        return "\n".join([*lines, "  options       none"])
-    return "\n".join([*lines, "", table(["OPTION", "TYPE", "DEFAULT", "MEANING"], rows)])
+    lines.append(f"  options       {'as follows' if rows else 'none'}")
+    for name, type_, default, meaning in rows:
+        lines += ["", f"{name}: {type_}, {default}"]
+        lines += textwrap.wrap(meaning, width, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 def option_rows(model: type[BaseModel]) -> Iterator[list[str]]:
-    """(dotted name, type, default, meaning) of every option, those of nested models after their parent."""
+    """(dotted name, type, `required` or `default ...`, meaning) of every option; nested ones after their parent."""
     schema = _schema(model)
     yield from _rows(schema, schema.get("$defs", {}), "", ())
 
@@ -70,16 +75,20 @@ def _rows(
 ) -> Iterator[list[str]]:
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
-        default = "(required)" if name in required else _value(field.get("default"))
-        yield [prefix + name, _type(field, definitions), default, " ".join(field.get("description", "").split())]
-        shown: list[list[str]] = []
+        nested: list[list[str]] = []
         for reference, model in _models(field, definitions):
-            if reference in inside:
-                continue  # a model that contains itself
-            for row in _rows(model, definitions, f"{prefix}{name}.", (*inside, reference)):
-                if row not in shown:
-                    shown.append(row)
-        yield from shown
+            if reference not in inside:  # a model may contain itself
+                nested += _rows(model, definitions, f"{prefix}{name}.", (*inside, reference))
+        default = "required" if name in required else f"default {_default(field.get('default'), prefix + name, nested)}"
+        yield [prefix + name, _type(field, definitions), default, " ".join(field.get("description", "").split())]
+        yield from (row for place, row in enumerate(nested) if row not in nested[:place])
+
+
+def _default(value: object, name: str, nested: list[list[str]]) -> str:
+    """A mapping whose every key is an option of its own needs no writing out."""
+    if isinstance(value, dict) and value and {f"{name}.{key}" for key in value} <= {row[0] for row in nested}:
+        return "as follows"
+    return _value(value)
 
 
 def _models(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -111,9 +120,8 @@ def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    """As it is written in a job: words as they are, everything else as JSON."""
+    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
 
 
 def _summary(plugin: type[Plugin]) -> str:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="import every plugin, and say which are broken")
     add_traceback(parser)
     parser.set_defaults(command=_list)
-    show = parser.add_subparsers(metavar="").add_parser(
+    show = parser.add_subparsers().add_parser(
         "show", help="describe one plugin: options, capabilities, origin", allow_abbrev=False
     )
     show.add_argument("name", metavar="NAME", help="its name, or DIST:NAME where two distributions have it")

@@ -137,10 +137,9 @@ def test_show_describes_a_plugin_and_its_options(idle):
     assert "executor idle: Does nothing at all." in text
     assert "penrose-idle 1.0 (idle_executor:Idle, plugin API 1)" in text
     assert "single-worker" in text
-    rows = [line.split() for line in text.splitlines()]
-    assert ["nested.depth", "integer", ">=", "1", "2", "how", "deep"] in rows
-    assert "fast | slow" in text
-    assert "(required)" in text
+    assert "nested: mapping, default as follows\n\nnested.depth: integer >= 1, default 2\n    how deep\n" in text
+    assert "mode: fast | slow, default fast\n" in text
+    assert "rate: number > 0, required\n" in text
     assert "hunter2" not in text
     (described,) = json.loads(idle.penrose("plugins", "show", "idle", "--json").stdout)
     assert described["options"]["properties"]["mode"]["enum"] == ["fast", "slow"]
