@@ -441,6 +441,24 @@ def test_no_content_of_a_file_raises_anything_but_config_error(tmp_path, text):
             load_job(write(tmp_path, raw, name), None, {})
 
 
+# -- documentation ---------------------------------------------------------------------------------
+
+
+def test_the_documented_job_is_valid_names_every_key_and_shows_the_true_defaults(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    data, _ = read_job_file(write(tmp_path, example))
+
+    documented = load_job(write(tmp_path, example), None, {})
+
+    assert set(data) == set(Job.model_fields)
+    required = {name for name, field in Job.model_fields.items() if field.is_required()}
+    assert documented == Job.model_validate({name: data[name] for name in required})
+    for section, value in data.items():
+        if isinstance(value, dict) and section not in required:
+            assert set(value) == set(type(getattr(documented, section)).model_fields)
+
+
 # -- differences -----------------------------------------------------------------------------------
 
 
