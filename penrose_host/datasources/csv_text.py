@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CsvParser", "infer_csv", "read_header"]
 
-_COLUMN = re.compile(r"In CSV column #(\d+): (?:CSV conversion error to )?")
+_COLUMN = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?(?:CSV conversion error to )?")
 
 
 def read_header(

@@ -44,7 +44,7 @@ class JsonFramer:
         for line in lines.split(b"\n")[:-1]:
             content = line.strip(_BLANK)
             if content or len(line) > self._limit:
-                spans.append(Span(start, start + len(line), self._fault(line, content)))
+                spans.append(Span(start, start + len(line.removesuffix(b"\r")), self._fault(line, content)))
             start += len(line) + 1
         return Block(lines, len(spans), spans)
 

@@ -205,17 +205,17 @@ class TextReader:
     def _skip_long_row(self) -> Block:
         """Drop the bytes of a line that is too long, up to its end, as they come."""
         kept, length = self._buffer[:KEPT_BYTES], len(self._buffer)
-        while True:
+        end, self._buffer = -1, b""
+        while end < 0 and not self._final:
             data = self._source.read(BLOCK_BYTES)
-            end = data.find(b"\n")
-            if end >= 0:
-                length += end
-                self._buffer = data[end + 1 :]
-                break
-            length += len(data)
             if not data:
                 self._source.check(self._row)
-                self._buffer = b""
                 self._final = True
-                break
+            end = data.find(b"\n")
+            line = data if end < 0 else data[:end]
+            kept += line[: KEPT_BYTES - len(kept)]
+            length += len(line)
+            self._buffer = data[end + 1 :] if end >= 0 else b""
+        if length == len(kept):
+            kept = kept.removesuffix(b"\r")
         return Block(kept, 1, [Span(0, len(kept), too_long(length, self._limit))])
