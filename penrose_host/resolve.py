@@ -160,7 +160,7 @@ def _select_all(
         try:
             record = select(index, kind, choice.name, block=block, allow_dists=allow_dists)
             plugin = load_plugin(record)
-            selected[place] = Selected(record, plugin, validate(plugin, choice.options, place))
+            selected[place] = Selected(record, plugin, validate(record, plugin, choice.options, place))
         except ConfigError as error:
             faults += error.faults
         except PluginError as error:

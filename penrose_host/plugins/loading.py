@@ -64,13 +64,17 @@ def load(record: Record) -> type[interfaces.Plugin]:
     return found
 
 
-def validate(plugin: type[interfaces.Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
+def validate(record: Record, plugin: type[interfaces.Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
     """The options, complete with defaults. Raises `ConfigError` with every fault, each at `place.option`."""
     try:
         return plugin.Options.model_validate(dict(options))
     except ValidationError as error:
         # Not chained: pydantic's text shows the input, which may hold a secret.
         raise ConfigError(faults_of(error, plugin.Options, options, place)) from None
+    except PenroseError:
+        raise
+    except Exception as cause:
+        raise _broken(record, f"validating its options raised {_shown(cause)}") from cause
 
 
 def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) -> interfaces.Plugin:
@@ -86,7 +90,7 @@ def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) ->
 def create(record: Record, options: Mapping[str, Any], place: str) -> interfaces.Plugin:
     """Load the plugin, validate its options, make it."""
     plugin = load(record)
-    return make(record, plugin, validate(plugin, options, place))
+    return make(record, plugin, validate(record, plugin, options, place))
 
 
 def _incompatibility(kind: Kind, found: object) -> str | None:

@@ -307,6 +307,17 @@ def test_a_constructor_that_raises_breaks_the_plugin_unless_it_raises_an_error_o
         create(only_record(site), {"path": "x"}, "embedding")
 
 
+def test_a_validator_of_options_that_fails_breaks_the_plugin(site):
+    source = BACKEND.replace("BaseModel, ConfigDict", "BaseModel, ConfigDict, field_validator").replace(
+        "        path: str\n",
+        "        path: str\n        @field_validator('path')\n        def check(cls, value): raise KeyError(value)\n",
+    )
+    site.add("penrose-bad", {GROUP: {"bad": "bad_backend:Backend"}}, {"bad_backend": source})
+
+    with pytest.raises(PluginBroken, match="validating its options raised KeyError: 'x'"):
+        create(only_record(site), {"path": "x"}, "embedding")
+
+
 def test_a_broken_plugin_harms_nothing_until_it_is_selected(site):
     site.add("penrose-bad", {GROUP: {"bad": "bad_backend:Backend"}}, {"bad_backend": "raise SystemExit(1)"})
     index = fake_index(site, "penrose-fake")
