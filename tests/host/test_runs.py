@@ -1,0 +1,269 @@
+"""Whole runs: resume, stop, bad rows, rollback, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from rows_support import ScribeExecutor
+from run_support import MemorySource, final_state, make_job, predictions, reports
+
+from penrose_host import EncodedBatch, Position, StepInfo, StepResult
+from penrose_host.checkpoints import CheckpointStore
+from penrose_host.errors import (
+    BadRow,
+    CheckpointDamaged,
+    CheckpointError,
+    NonFiniteLoss,
+    RunDirectoryError,
+    WrongStream,
+)
+from penrose_host.rundir import locked
+from penrose_host.runner import run
+
+OUTPUT = {"predictions": "predictions"}
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    assert final_state(one) == final_state(other)
+    assert reports(one) == reports(other)
+    assert predictions(one) == predictions(other)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    result = run(make_job(run_dir, output=OUTPUT))
+    assert (result.reason, result.rows) == ("end-of-stream", 1000)
+    return run_dir
+
+
+def test_every_row_is_scored_once_and_trained_once_if_it_has_a_label(uninterrupted: Path) -> None:
+    rows = predictions(uninterrupted)
+    assert len({(row["_partition"], row["_offset"]) for row in rows}) == len(rows) == 1000
+    labelled = sum(row["label"] is not None for row in rows)
+    last = reports(uninterrupted)[-1]
+    assert last["final"]
+    assert last["trained_rows"] == labelled
+    counts = json.loads(final_state(uninterrupted)["executor/counts.json"])["counts"]
+    assert Counter(count for _, count in counts) == {1: labelled}
+
+
+@pytest.mark.parametrize("rows", [[1], [17, 333], [200, 201, 640], [999], list(range(50, 1000, 90))])
+def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
+    tmp_path: Path, uninterrupted: Path, rows: list[int]
+) -> None:
+    for until in rows:
+        assert run(make_job(tmp_path, output=OUTPUT, until={"rows": until})).reason == "until"
+    assert run(make_job(tmp_path, output=OUTPUT)).reason == "end-of-stream"
+    assert_same_end(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("every", [1, 50, 10_000])
+def test_neither_chunks_nor_checkpoints_change_the_end(
+    tmp_path: Path, uninterrupted: Path, chunk: int, every: int
+) -> None:
+    job = make_job(tmp_path, output=OUTPUT, source={"chunk": chunk}, checkpoint={"rows": every, "seconds": None})
+    run(job)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_that_is_started_again_changes_nothing(tmp_path: Path) -> None:
+    first = run(make_job(tmp_path, output=OUTPUT))
+    lines = (tmp_path / "metrics.jsonl").read_bytes()
+    second = run(make_job(tmp_path, output=OUTPUT))
+    assert (second.rows, second.checkpoint) == (first.rows, first.checkpoint)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == lines
+
+
+def test_until_event_time_scores_exactly_the_rows_before_it(tmp_path: Path) -> None:
+    run(
+        make_job(
+            tmp_path,
+            output=OUTPUT,
+            micro_batch={"rows": 1, "event_time": None},
+            until={"event_time": "1970-01-01T00:00:00.000300+00:00"},
+        )
+    )
+    assert all(row["event_time"].microsecond < 300 for row in predictions(tmp_path))
+    assert len(predictions(tmp_path)) == 200
+
+
+def test_the_source_is_told_only_of_positions_whose_manifest_is_there(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    class Watching(MemorySource):
+        def commit(self, position: Position) -> None:
+            manifests = [info.position for info in CheckpointStore(tmp_path / "checkpoints").list()]
+            seen.append(position in manifests)
+
+    run(make_job(tmp_path, datasource=Watching, checkpoint={"rows": 100, "seconds": None, "keep": 1000}))
+    assert len(seen) >= 2
+    assert all(seen)
+
+
+def test_bad_rows_fail_by_default_and_name_partition_and_offset(tmp_path: Path) -> None:
+    with pytest.raises(BadRow, match="'p0', offset 77: made bad"):
+        run(make_job(tmp_path, source={"bad": [77]}))
+
+
+@pytest.mark.parametrize("stops", [[], [100, 500]])
+def test_bad_rows_are_counted_once_or_kept_once(tmp_path: Path, stops: list[int]) -> None:
+    source = {"bad": [0, 77, 78, 499]}
+    for until in stops:
+        run(make_job(tmp_path, source=source, bad_rows="dead-letter", until={"rows": until}))
+    result = run(make_job(tmp_path, source=source, bad_rows="dead-letter"))
+    assert result.metrics["bad_rows"] == 4
+    assert result.position.offsets == {"p0": 500, "p1": 500}
+    letters = [json.loads(line) for line in (tmp_path / "dead-letter.jsonl").read_text().splitlines()]
+    assert [(letter["partition"], letter["offset"], letter["raw"]) for letter in letters] == [
+        ("p0", offset, "{oops") for offset in (0, 77, 78, 499)
+    ]
+
+
+def test_a_position_of_another_stream_is_refused(tmp_path: Path) -> None:
+    run(make_job(tmp_path, until={"rows": 100}))
+    with pytest.raises(WrongStream, match=r"'memory'.*'other'"):
+        run(make_job(tmp_path, source={"stream": "other"}))
+
+
+def test_a_checkpoint_of_another_job_is_refused_and_says_what_differs(tmp_path: Path) -> None:
+    run(make_job(tmp_path, until={"rows": 100}))
+    with pytest.raises(CheckpointError, match="seed"):
+        run(make_job(tmp_path, seed=7))
+    assert run(make_job(tmp_path, seed=7), fresh=True).rows == 1000
+
+
+def test_an_older_checkpoint_can_be_picked_when_the_last_is_damaged(tmp_path: Path, uninterrupted: Path) -> None:
+    checkpoint = {"rows": 200, "seconds": None, "keep": 10}
+    run(make_job(tmp_path, output=OUTPUT, checkpoint=checkpoint, until={"rows": 700}))
+    infos = CheckpointStore(tmp_path / "checkpoints").list()
+    assert len(infos) >= 2
+    victim = tmp_path / "checkpoints" / infos[-1].id / "chief-0" / "executor" / "counts.json"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointDamaged, match=r"counts\.json"):
+        run(make_job(tmp_path, output=OUTPUT))
+    run(make_job(tmp_path, output=OUTPUT), resume_from=infos[0].id)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_two_runs_on_one_directory_are_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(RunDirectoryError, match=f"in use by another run .process {os.getpid()}"):
+        run(make_job(tmp_path))
+
+
+def test_a_run_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirectoryError, match="--run-dir"):
+        run(make_job(tmp_path / "file" / "run"))
+
+
+def test_a_read_only_run_directory_is_an_error(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(0o555)
+    # As an ordinary user: the superuser may write everywhere.
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from penrose_host.rundir import locked\n"
+        "from penrose_host.errors import RunDirectoryError\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "try:\n"
+        "    with locked(Path(sys.argv[1])): sys.exit('locked')\n"
+        "except RunDirectoryError as error: print(error)\n"
+    )
+    for parent in list(tmp_path.parents)[:3]:
+        if parent.owner() == run_dir.owner():
+            parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(run_dir)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Permission denied" in done.stdout, done.stderr
+    assert "--run-dir" in done.stdout
+
+
+class BreaksOnce(ScribeExecutor):
+    """Step 20 is not finite, whenever it comes."""
+
+    def __init__(self, options: BaseModel | None = None) -> None:
+        super().__init__(options)
+        self.broken_steps = {20}
+
+
+def test_a_non_finite_loss_stops_the_run_at_the_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="step 20"):
+        run(make_job(tmp_path, executor=BreaksOnce, checkpoint={"rows": 100, "seconds": None}))
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").latest()
+    assert checkpoint is not None
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_non_finite_loss_can_be_left_out(tmp_path: Path, policy: str) -> None:
+    result = run(make_job(tmp_path, executor=BreaksOnce, non_finite=policy, output=OUTPUT))
+    skipped = result.metrics["skipped_rows"]
+    assert skipped > 0
+    labelled = sum(row["label"] is not None for row in predictions(tmp_path))
+    assert result.trained_rows == labelled - skipped
+
+
+def test_rolling_back_ends_like_skipping_from_the_start(tmp_path: Path) -> None:
+    run(make_job(tmp_path / "a", executor=BreaksOnce, non_finite="skip", output=OUTPUT))
+    run(make_job(tmp_path / "b", executor=BreaksOnce, non_finite="rollback", output=OUTPUT))
+    assert reports(tmp_path / "a") == reports(tmp_path / "b")
+    assert predictions(tmp_path / "a") == predictions(tmp_path / "b")
+
+
+class AlwaysBroken(ScribeExecutor):
+    """No step is ever finite."""
+
+    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
+        return StepResult({"y": float("inf")}, self._scores(len(batch)), applied=False)
+
+
+def test_rolling_back_for_ever_ends_with_the_error(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss):
+        run(make_job(tmp_path, executor=AlwaysBroken, non_finite="rollback"))
+
+
+class FailsToWrite(ScribeExecutor):
+    """Its snapshot cannot be written."""
+
+    def snapshot(self) -> Any:
+        from penrose_host import Snapshot, SnapshotWriter
+
+        class Broken(Snapshot):
+            def write(self, writer: SnapshotWriter) -> None:
+                raise CheckpointError("no space for the executor")
+
+        return Broken()
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no space for the executor"):
+        run(make_job(tmp_path, executor=FailsToWrite))
+    assert CheckpointStore(tmp_path / "checkpoints").latest() is None
+
+
+def test_what_the_source_raises_reaches_the_caller(tmp_path: Path) -> None:
+    class Breaking(MemorySource):
+        def read(self, max_rows: int, timeout: float) -> Any:
+            raise OSError("the cable is cut")
+
+    with pytest.raises(OSError, match="the cable is cut"):
+        run(make_job(tmp_path, datasource=Breaking))
+
+
+def test_an_export_is_written_at_the_end(tmp_path: Path) -> None:
+    run(make_job(tmp_path, output={"export": "model"}))
+    assert (tmp_path / "model" / "counts.json").exists()
+    assert not (tmp_path / "model.tmp").exists()
