@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -60,16 +60,15 @@ class ArrowFile:
 
     def __init__(self, handle: pa.NativeFile, compression: Compression) -> None:
         """Raises ArrowException, OSError or what the decompressor raises where this is neither."""
-        magic = decompressed(handle, compression).read(8).startswith(_MAGIC)
-        handle.seek(0)
+        stream = decompressed(handle, compression)
+        start = stream.read(8)
         self._reader: pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader
-        if magic and compression == "none":
-            self._reader = pa.ipc.open_file(handle)
+        if compression == "none":
+            handle.seek(0)
+            self._reader = (pa.ipc.open_file if start.startswith(_MAGIC) else pa.ipc.open_stream)(handle)
         else:
-            stream = decompressed(handle, compression)
-            if magic:
-                stream.read(8)  # behind this a file is a stream; one that is packed cannot be read from its end
-            self._reader = pa.ipc.open_stream(stream)
+            # A file is a stream behind eight bytes; one that is packed cannot be read from its end.
+            self._reader = pa.ipc.open_stream(stream if start.startswith(_MAGIC) else _Unread(start, stream))
         self.schema: pa.Schema = self._reader.schema
 
     def batches(self, offset: int, columns: list[str]) -> tuple[int, Iterator[pa.RecordBatch]]:  # noqa: ARG002
@@ -82,6 +81,20 @@ class ArrowFile:
         else:
             for index in range(self._reader.num_record_batches):
                 yield self._reader.get_batch(index)
+
+
+class _Unread:
+    """A stream, once more from the `start` that has been read from it."""
+
+    closed = False
+
+    def __init__(self, start: bytes, rest: Any) -> None:
+        self._start = start
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        start, self._start = self._start[:size], self._start[size:]
+        return start + bytes(self._rest.read(size - len(start)))
 
 
 class ColumnarReader:

@@ -1,0 +1,429 @@
+"""The datasource `files`: which files, in which order, from which place, and what if they change."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from penrose_host import Capability, EndOfStream
+from penrose_host.datasources.files import FilesSource
+from penrose_host.errors import SourceError, WrongStream
+
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def put(path, numbers, end="\n"):
+    """A CSV file with one column."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["n", *map(str, numbers)]) + end)
+
+
+# -- which files ---------------------------------------------------------------------------------
+
+
+def test_partitions_are_the_paths_below_what_the_patterns_share(files, tmp_path):
+    for name in ("2013/b.csv", "2013/a.csv", "2014/x/c.csv", "2014/.hidden.csv", ".git/d.csv", "2014/e.txt"):
+        put(tmp_path / name, [1])
+    assert files(tmp_path / "**/*.csv").partitions() == ["2013/a.csv", "2013/b.csv", "2014/x/c.csv"]
+    assert files(tmp_path / "2013/*.csv").partitions() == ["a.csv", "b.csv"]
+    assert files(tmp_path / "2013/a.csv").partitions() == ["a.csv"]
+    both = [tmp_path / "2013/a.csv", tmp_path / "2014/x/c.csv", tmp_path / "201?/a.csv"]
+    assert files(both).partitions() == ["2013/a.csv", "2014/x/c.csv"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(files, read, tmp_path):
+    put(tmp_path / "a[1]*.csv", [1])
+    put(tmp_path / "a1.csv", [2])
+    assert read(files(tmp_path / "a[1]*.csv")).values("n") == [1]
+
+
+def test_urls_and_relative_paths(files, read, tmp_path, monkeypatch):
+    put(tmp_path / "d" / "ü x.csv", [1])
+    monkeypatch.chdir(tmp_path)
+    relative = files("d/*.csv")
+    assert relative.source_id == files(f"file://{tmp_path}/d/*.csv").source_id == files(tmp_path / "d/*.csv").source_id
+    assert read(relative).values("n") == read(files(f"file://{tmp_path}/d/*.csv")).values("n") == [1]
+
+    memory = fsspec.filesystem("memory")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"n": range(10)}), buffer)
+    memory.pipe({"/penrose/a.csv": b"n\n1\n2\n", "/penrose/b.csv.gz": gzip.compress(b"n\n3\n")})
+    memory.pipe("/penrose/c.parquet", buffer.getvalue())
+    try:
+        source = files("memory://penrose/*")
+        assert source.partitions() == ["a.csv", "b.csv.gz", "c.parquet"]
+        assert read(source).values("n") == [1, 2, 3, *range(10)]
+        again = files("memory://penrose/*")
+        again.expect(source.stamps())
+        assert read(again, {"a.csv": 1, "c.parquet": 8}).values("n") == [2, 8, 9]
+    finally:
+        memory.rm("/penrose", recursive=True)
+
+
+def test_the_stream_s_name_follows_from_pattern_and_framing_alone(files, tmp_path):
+    pattern = str(tmp_path / "*.csv")
+    name = files(pattern).source_id
+    assert name == files([pattern], batch_rows=5, columns=["a"], max_row_bytes=64).source_id
+    others = [files(tmp_path / "a.csv"), files(pattern, format="csv"), files(pattern, csv={"header": False})]
+    assert len({name, *(other.source_id for other in others)}) == 4
+    assert "secret" not in files("ftp://me:secret@host/a.csv").source_id
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("none/*.csv", "no file matches .*none.*\n.*relative paths start at"),
+        ("none.csv", "there is no file .*none.csv"),
+        (".", "not a file but a directory\n.*use a glob"),
+        ("s3://bucket/a.csv", "s3fs"),
+        ("nope://bucket/a.csv", "nope"),
+        (["a.csv", "memory://a.csv"], "different file systems"),
+        ("a.csv.unknown", "does not tell its format\n.*option `format`"),
+    ],
+)
+def test_paths_that_lead_nowhere_are_errors_with_advice(files, read, tmp_path, monkeypatch, path, what):
+    put(tmp_path / "a.csv.unknown", [1])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=what):
+        read(files(path))
+
+
+def test_a_file_that_may_not_be_read_or_vanishes_is_an_error_that_names_it(files, tmp_path):
+    put(tmp_path / "a.csv", [1])
+    put(tmp_path / "b.csv", [2])
+    source = files(tmp_path / "*.csv")
+    source.open(dict.fromkeys(source.partitions()))
+    source.read(10, 1.0)
+    (tmp_path / "b.csv").unlink()
+    with pytest.raises(SourceError, match=r"cannot open .*b\.csv") as caught:
+        source.read(10, 1.0)
+    assert caught.value.partition == "b.csv"
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path": ""},
+        {"path": []},
+        {"path": "a.csv", "format": "xml"},
+        {"path": "a.csv", "column_types": {"a": "int"}},
+        {"path": "a.csv", "column_types": {"a": "list<int"}},
+        {"path": "a.csv", "columns": []},
+        {"path": "a.csv", "csv": {"delimiter": ",,"}},
+        {"path": "a.csv", "csv": {"quote": ","}},
+        {"path": "a.csv", "csv": {"column_names": ["a", "a"]}},
+        {"path": "a.csv", "nonsense": 1},
+        {},
+    ],
+)
+def test_options_that_cannot_be_are_refused_at_once(options):
+    with pytest.raises(ValidationError):
+        FilesSource.Options(**options)
+
+
+# -- in which order ------------------------------------------------------------------------------
+
+
+def test_files_are_read_one_after_the_other_and_paused_ones_passed_over(files, tmp_path):
+    for name in "abc":
+        put(tmp_path / f"{name}.csv", range(3))
+    source = files(tmp_path / "*.csv")
+    assert source.capabilities == {Capability.SEEK}
+    source.open(dict.fromkeys(source.partitions()))
+
+    def next_name():
+        return source.read(2, 1.0).batch["_partition"][0].as_py()
+
+    assert next_name() == "a.csv"
+    source.pause(["a.csv"])
+    assert next_name() == "b.csv"
+    source.pause(["a.csv", "b.csv", "c.csv"])
+    assert source.read(2, 1.0) is None
+    assert source.ended() == set()
+    source.pause([])
+    assert [next_name() for _ in range(4)] == ["a.csv", "b.csv", "c.csv", "c.csv"]
+    assert source.ended() == {"a.csv", "b.csv"}
+    with pytest.raises(EndOfStream):
+        source.read(2, 1.0)
+    assert source.ended() == {"a.csv", "b.csv", "c.csv"}
+    source.close()
+    source.close()
+
+
+def test_only_files_that_are_being_read_are_open(files, tmp_path):
+    for number in range(50):
+        put(tmp_path / f"{number:02}.csv", range(3))
+    source = files(tmp_path / "*.csv")
+    source.open(dict.fromkeys(source.partitions()))
+    while True:
+        try:
+            source.read(2, 1.0)
+        except EndOfStream:
+            break
+        opened = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        assert len([path for path in opened if path.startswith(str(tmp_path))]) == 1
+    source.close()
+
+
+def test_an_assignment_can_grow(files, tmp_path):
+    put(tmp_path / "a.csv", range(4))
+    put(tmp_path / "b.csv", range(4))
+    source = files(tmp_path / "*.csv")
+    source.open({"b.csv": 1})
+    assert source.read(1, 1.0).batch["n"].to_pylist() == [1]
+    source.open({"a.csv": 2, "b.csv": 0})
+    assert [source.read(9, 1.0).batch["n"].to_pylist() for _ in range(2)] == [[2, 3], [2, 3]]
+    source.close()
+
+
+def test_a_source_can_be_closed_without_having_been_opened(files):
+    files("none.csv").close()
+
+
+# -- from which place ----------------------------------------------------------------------------
+
+KINDS = ["csv", "jsonl", "parquet", "arrow", "csv.gz", "jsonl.bz2", "csv.xz", "jsonl.zst", "csv.zip"]
+
+
+def write_kind(path, kind, numbers):
+    """Rows `numbers`; where the kind is text, every fifth row is a bad one."""
+    table = pa.table({"n": pa.array(numbers, pa.int64())})
+    if kind == "parquet":
+        pq.write_table(table, path, row_group_size=7)
+        return
+    if kind == "arrow":
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
+        return
+    form, _, packing = kind.partition(".")
+    lines = [f'{{"n": {n}}}' if form == "jsonl" else str(n) for n in numbers]
+    lines = [line if n % 5 else "bad,row" for line, n in zip(lines, numbers, strict=True)]
+    text = "\n".join([*(["n"] if form == "csv" else []), *lines]).encode() + b"\n"
+    match packing:
+        case "gz":
+            text = gzip.compress(text[:20]) + gzip.compress(text[20:])
+        case "bz2":
+            text = bz2.compress(text)
+        case "xz":
+            text = lzma.compress(text)
+        case "zst":
+            text = pa.compress(text, "zstd", asbytes=True)
+        case "zip":
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("inner.csv", text)
+            text = buffer.getvalue()
+    path.write_bytes(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@quick
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=3), data=st.data())
+def test_from_any_position_the_rest_is_the_same(files, read, small_blocks, tmp_path_factory, kind, sizes, data):
+    folder = tmp_path_factory.mktemp("resume")
+    for index, size in enumerate(sizes):
+        write_kind(folder / f"{index}.{kind}", kind, range(1, 1 + size))
+    options = {"column_types": {"n": "int64"}, "batch_rows": 5}
+    whole = read(files(folder / "*", **options))
+    starts = {f"{index}.{kind}": data.draw(st.integers(0, size)) for index, size in enumerate(sizes)}
+    with small_blocks(data.draw(st.integers(1, 60))):
+        rest = read(files(folder / "*", **options), starts, max_rows=data.draw(st.integers(1, 20)))
+    for name, start in starts.items():
+        expected = {offset: row for offset, row in whole.rows.get(name, {}).items() if offset >= start}
+        assert rest.rows.get(name, {}) == expected
+    assert rest.rejects == [reject for reject in whole.rejects if reject.offset >= starts[reject.partition]]
+    assert len(whole.order) + len(whole.rejects) == sum(sizes)
+    assert whole.order == sorted(whole.order)
+
+
+@pytest.mark.parametrize("start", [{"b.csv": 0}, {"a.csv": -1}, {"a.csv": 4}, {"a.csv": 3, "b.csv": None}])
+def test_a_position_of_another_stream_is_refused(files, tmp_path, start):
+    put(tmp_path / "a.csv", range(3))
+    source = files(tmp_path / "a.csv")
+    with pytest.raises(WrongStream):
+        source.open(start)
+    source.close()
+
+
+def test_types_are_those_of_the_first_file_whatever_is_assigned(files, read, tmp_path):
+    (tmp_path / "a.csv").write_text("n\n")
+    put(tmp_path / "b.csv", ["x"])
+    put(tmp_path / "c.csv", [1])
+    assert read(files(tmp_path / "*.csv"), {"c.csv": 0}).values("n") == ["1"]
+
+
+# -- compression ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_a_truncated_file_is_an_error_after_its_complete_rows(files, tmp_path, kind):
+    numbers = [5 * number + 1 for number in random.Random(0).choices(range(10**9), k=120_000)]
+    write_kind(tmp_path / f"a.csv.{kind}", f"csv.{kind}", numbers)
+    path = tmp_path / f"a.csv.{kind}"
+    path.write_bytes(path.read_bytes()[:-1000])
+    source = files(path)
+    source.open({path.name: None})
+    rows = []
+    with pytest.raises(SourceError, match="cannot be read to its end") as caught:
+        rows.extend(number for chunk in iter(lambda: source.read(10_000, 1.0), None) for number in chunk.batch["n"])
+    assert [row.as_py() for row in rows] == numbers[: len(rows)]
+    assert len(rows) > 30_000
+    assert (caught.value.partition, caught.value.offset) == (path.name, len(rows))
+    source.close()
+
+
+def test_what_is_not_compressed_as_its_name_says_is_an_error(files, read, tmp_path):
+    for suffix in ("gz", "bz2", "xz", "zst", "zip"):
+        (tmp_path / f"a.csv.{suffix}").write_text("n\n1\n")
+        with pytest.raises(SourceError, match=rf"a\.csv\.{suffix} cannot be read"):
+            read(files(tmp_path / f"a.csv.{suffix}"))
+        assert read(files(tmp_path / f"a.csv.{suffix}", compression="none")).values("n") == [1]
+
+
+def test_an_archive_must_hold_one_file(files, read, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "n\n1\n")
+        archive.writestr("b.csv", "n\n1\n")
+    with pytest.raises(SourceError, match="holds 2 files"):
+        read(files(tmp_path / "a.csv.zip"))
+
+
+# -- files that change ---------------------------------------------------------------------------
+
+
+def stamps_after(source, reads=None):
+    """What the source says of its files after some reads (None: all)."""
+    source.open(dict.fromkeys(source.partitions()))
+    try:
+        while reads is None or reads > 0:
+            source.read(10, 1.0)
+            reads = None if reads is None else reads - 1
+    except EndOfStream:
+        pass
+    source.close()
+    return source.stamps()
+
+
+def big(path, numbers):
+    put(path, (f"{n:0100}" for n in numbers))
+
+
+@pytest.mark.parametrize("reads", [1, None])
+def test_a_file_that_is_as_it_was_is_expected(files, tmp_path, reads):
+    big(tmp_path / "a.csv", range(5000))
+    stamps = stamps_after(files(tmp_path / "a.csv"), reads)
+    assert set(stamps) == {"a.csv"}
+    os.utime(tmp_path / "a.csv", (0, 0))  # a copy is the same file
+    files(tmp_path / "a.csv").expect(stamps)
+
+
+def test_files_that_were_not_read_are_not_expected(files, tmp_path):
+    put(tmp_path / "a.csv", range(30))
+    put(tmp_path / "b.csv", range(30))
+    assert set(stamps_after(files(tmp_path / "*.csv"), 1)) == {"a.csv"}
+
+
+@pytest.mark.parametrize("reads", [1, None])
+@pytest.mark.parametrize("change", ["gone", "shrunk", "first byte", "last byte", "longer and other", "a row put in"])
+def test_a_file_that_changed_is_refused_by_name(files, tmp_path, change, reads):
+    path = tmp_path / "a.csv"
+    big(path, range(5000))
+    stamps = stamps_after(files(tmp_path / "*.csv"), reads)
+    data = path.read_bytes()
+    put(tmp_path / "b.csv", [1])
+    match change:
+        case "gone":
+            path.unlink()
+        case "shrunk":
+            path.write_bytes(data[:-101])
+        case "first byte":
+            path.write_bytes(data[:5] + b"7" + data[6:])
+        case "last byte":
+            path.write_bytes(data[:-2] + b"x\n")
+        case "longer and other":
+            big(path, range(1, 6000))
+        case "a row put in":
+            middle = data.index(b"\n", len(data) // 2) + 1
+            path.write_bytes(data[:middle] + b"5\n" + data[middle:])
+    with pytest.raises(SourceError, match=r"a\.csv has changed since the checkpoint") as caught:
+        files(tmp_path / "*.csv").expect(stamps)
+    assert caught.value.partition == "a.csv"
+
+
+@pytest.mark.parametrize("reads", [1, None])
+def test_text_that_was_appended_is_read_on(files, read, tmp_path, reads):
+    path = tmp_path / "a.csv"
+    big(path, range(500))
+    stamps = stamps_after(files(path), reads)
+    with path.open("a") as file:
+        file.write("7\n8\n")
+    source = files(path)
+    source.expect(stamps)
+    assert read(source, {"a.csv": 500}).values("n") == [7, 8]
+
+
+def test_a_last_row_that_was_written_on_after_it_was_read_is_refused(files, tmp_path):
+    path = tmp_path / "a.csv"
+    put(path, [1, 2, 3], end="")
+    stamps = stamps_after(files(path))
+    with path.open("a") as file:
+        file.write("4\n")
+    with pytest.raises(SourceError, match="has been written on"):
+        files(path).expect(stamps)
+    put(path, [1, 2, 3, 4])
+    files(path).expect(stamps)
+
+
+def test_parquet_may_not_grow(files, tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": range(10)}), path)
+    stamps = stamps_after(files(path))
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(SourceError, match=r"a\.parquet has changed"):
+        files(path).expect(stamps)
+
+
+def test_files_that_were_read_to_their_end_are_not_read_again(files, tmp_path, monkeypatch):
+    put(tmp_path / "a.csv", range(30))
+    put(tmp_path / "b.csv", range(30))
+    stamps = stamps_after(files(tmp_path / "*.csv"), 4)
+    source = files(tmp_path / "*.csv")
+    source.expect(stamps)
+    source.open({"a.csv": 30, "b.csv": 10})
+    assert source.ended() == {"a.csv"}
+    assert source.read(5, 1.0).batch["n"].to_pylist() == list(range(10, 15))
+    assert set(source.stamps()) == {"a.csv", "b.csv"}
+    source.close()
+
+
+@pytest.mark.parametrize("stamp", ["", "{}", "[]", '{"size": 1}'])
+def test_a_stamp_of_another_source_is_refused(files, tmp_path, stamp):
+    put(tmp_path / "a.csv", [1])
+    with pytest.raises(WrongStream, match=r"a\.csv"):
+        files(tmp_path / "a.csv").expect({"a.csv": stamp})
+
+
+def test_importing_the_datasource_imports_no_framework():
+    code = (
+        "import sys, penrose_host.datasources.files as f; f.FilesSource(f.FilesOptions(path='a')).source_id; "
+        "sys.exit(str({'pyarrow', 'fsspec', 'numpy', 'pandas', 'torch'} & sys.modules.keys()) if "
+        "{'pyarrow', 'fsspec', 'numpy', 'pandas', 'torch'} & sys.modules.keys() else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
