@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penrose_host.batch import Int64
     from penrose_host.features_config import Categorical, TimeColumn
 
-__all__ = ["Times", "time_fault", "time_part", "times_of"]
+__all__ = ["Times", "local_time", "time_fault", "time_part", "times_of"]
 
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
@@ -83,13 +83,12 @@ def times_of(column: pa.Array, source: TimeColumn) -> Times:
     return Times(_zeroed(_zeroed(values, null), outside), null, outside)
 
 
-def time_part(micros: Int64, feature: Categorical, zone: str | None) -> Int64:
-    """The part of the event time that a categorical feature asks for: int64 [rows].
+def time_part(local: Int64, feature: Categorical) -> Int64:
+    """The part of the event time that a categorical feature asks for: int64 [rows], from `local_time`.
 
     minute 0-59, hour 0-23, weekday 0-6 from Monday, day since 1970, ISO week 1-53, month 1-12; slots count from
-    1970, or from midnight with `of_day`. All in the time of the zone.
+    1970, or from midnight with `of_day`.
     """
-    local = micros if zone is None else micros + _utc_offset(micros, zone)
     if feature.slot is not None:
         return (local % _DAY if feature.of_day else local) // feature.slot
     if feature.event_time == "minute":
@@ -110,13 +109,13 @@ def time_part(micros: Int64, feature: Categorical, zone: str | None) -> Int64:
     return (thursday - first) // 7 + 1
 
 
-def _utc_offset(micros: Int64, zone: str) -> Int64:
-    """Microseconds that the zone's clocks are ahead of UTC; worked out once for each quarter of an hour that occurs."""
+def local_time(micros: Int64, zone: str) -> Int64:
+    """What the zone's clocks show, as if it were UTC; worked out once for each quarter of an hour that occurs."""
     zone_info = zoneinfo.ZoneInfo(zone)
     quarters, where = np.unique(micros // _QUARTER, return_inverse=True)
     known = np.clip(quarters, _FIRST_QUARTER, _LAST_QUARTER).tolist()
     offsets = [(_EPOCH + timedelta(minutes=15 * q)).astimezone(zone_info).utcoffset() or timedelta() for q in known]
-    return np.array([offset // timedelta(microseconds=1) for offset in offsets], dtype=np.int64)[where]
+    return micros + np.array([offset // timedelta(microseconds=1) for offset in offsets], dtype=np.int64)[where]
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from penrose_host.arrow_ids import FeatureHash, ids_of_columns
 from penrose_host.arrow_lists import ragged_of
 from penrose_host.arrow_numbers import labels_of, numbers_of
-from penrose_host.arrow_times import time_part, times_of
+from penrose_host.arrow_times import local_time, time_part, times_of
 from penrose_host.batch import OFFSET, PARTITION, EncodedBatch, Ragged
 from penrose_host.column_check import Use, check_columns, input_uses, target_uses
 from penrose_host.errors import DataError
@@ -53,6 +53,7 @@ class FeatureEncoder:
         self.columns: list[str] = config.columns()
         self.labels_on_arrival: bool = config.labels_on_arrival
         self._members = config.members()
+        self._derived = any(member.event_time is not None for member in self._members)
         self._hashes = [FeatureHash.of(member.name) for member in self._members]
         self._list_hashes = [FeatureHash.of(feature.name) for feature in config.lists]
         self._crosses = _crosses_by_size(config)
@@ -86,15 +87,14 @@ class FeatureEncoder:
 
         Raises DataError for columns that do not fit, and for a row that cannot be used.
         """
-        arrays = {name: pa.array(values) for name, values in columns.items()}
+        arrays = {name: _as_arrow(name, values) for name, values in columns.items()}
         if len({len(array) for array in arrays.values()}) > 1:
             lengths = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
             raise DataError(f"the columns differ in length ({lengths})")
         batch = pa.record_batch(arrays)
         check_columns(batch.schema, self._input_uses)
         faults = Faults()
-        derived = any(member.event_time is not None for member in self._members)
-        event_time = self._event_time(batch, faults) if derived else np.zeros(batch.num_rows, dtype=np.int64)
+        event_time = self._event_time(batch, faults) if self._derived else np.zeros(batch.num_rows, dtype=np.int64)
         inputs = self._inputs(batch, event_time, faults)
         if faults.reasons:
             row, reason = min(faults.reasons.items())
@@ -114,10 +114,10 @@ class FeatureEncoder:
         return _Inputs(self._ids(batch, event_time), lists, numeric)
 
     def _ids(self, batch: pa.RecordBatch, event_time: Int64) -> Int64:
+        zone = self.config.time_zone
+        local = local_time(event_time, zone) if zone is not None and self._derived else event_time
         columns = [
-            pa.array(time_part(event_time, member, self.config.time_zone))
-            if member.column is None
-            else batch.column(member.column)
+            pa.array(time_part(local, member)) if member.column is None else batch.column(member.column)
             for member in self._members
         ]
         of_members = ids_of_columns(columns, self._hashes, batch.num_rows)
@@ -208,6 +208,15 @@ def _offsets(column: pa.Array) -> Int64:
         raise DataError(f"the datasource gave a row whose {OFFSET} is null")
     offsets: Int64 = column.to_numpy()
     return offsets
+
+
+def _as_arrow(name: str, values: Any) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks()
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise DataError(f"column {name!r} is not a list of values of one type: {error}") from error
 
 
 def _any_label(labels: Mapping[str, Float32], rows: int) -> Bool:

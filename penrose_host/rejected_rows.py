@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from penrose_host.arrow_ids import Bool
     from penrose_host.batch import Int64
 
-__all__ = ["RAW_LIMIT", "Faults", "row_as_json"]
+__all__ = ["RAW_LIMIT", "Faults", "rows_as_json"]
 
 #: A rejected row's JSON is at most this many bytes.
 RAW_LIMIT = 65_536
@@ -40,53 +41,53 @@ class Faults:
 
     def rejects(self, batch: pa.RecordBatch) -> tuple[Reject, ...]:
         """The rows that cannot be used, in order, with what they held."""
-        partition, offset = batch.column(PARTITION), batch.column(OFFSET)
-        return tuple(
-            Reject(partition[row].as_py(), offset[row].as_py(), reason, row_as_json(batch, row))
-            for row, reason in sorted(self.reasons.items())
-        )
+        rows = sorted(self.reasons)
+        bad = batch.take(pa.array(rows, pa.int64()))
+        partitions, offsets = bad.column(PARTITION).to_pylist(), bad.column(OFFSET).to_pylist()
+        reasons = [self.reasons[row] for row in rows]
+        return tuple(map(Reject, partitions, offsets, reasons, rows_as_json(bad)))
 
 
-def row_as_json(batch: pa.RecordBatch, row: int) -> bytes:
-    """One row as a JSON object, without `_partition` and `_offset`; of a very large row, its beginning.
+def rows_as_json(batch: pa.RecordBatch) -> list[bytes]:
+    """Each row as a JSON object, without `_partition` and `_offset`; of a very large row, its beginning.
 
     Times are text in UTC; a number that JSON does not know is text; bytes that are not UTF-8 are escaped.
     """
-    values = {
-        name: _plain(column.slice(row, 1))
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        if name not in (PARTITION, OFFSET)
-    }
-    text = json.dumps(values, default=str, separators=(",", ":"))
+    kept = [index for index, name in enumerate(batch.schema.names) if name not in (PARTITION, OFFSET)]
+    names = [batch.schema.names[index] for index in kept]
+    columns = [_plain(batch.column(index)) for index in kept]
+    return [_bounded(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+
+
+def _bounded(row: dict[str, Any]) -> bytes:
+    text = json.dumps(row, default=str, separators=(",", ":"))
     if len(text) > RAW_LIMIT:
         # The text is ASCII, so that quoting it again at most doubles it.
         text = json.dumps({"truncated": text[: RAW_LIMIT // 2 - 32]})
     return text.encode()
 
 
-def _plain(column: pa.Array) -> Any:
-    """The one value of the column, as JSON knows it."""
+def _plain(column: pa.Array) -> list[Any]:
+    """The values of the column, as JSON knows them."""
     type_ = column.type
     if isinstance(type_, pa.BaseExtensionType):
         return _plain(column.storage)
-    if column.null_count:
-        return None
     if pa.types.is_dictionary(type_):
         return _plain(column.dictionary_decode())
     if pa.types.is_timestamp(type_) and type_.tz is not None:
         column = column.view(pa.timestamp(type_.unit, "UTC"))
     if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
-        return column.cast(pa.string())[0].as_py()
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return column.cast(pa.large_binary())[0].as_py().decode(errors="backslashreplace")
+        column = column.cast(pa.string())
+    elif pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        column = column.cast(pa.large_binary())
     try:
-        return _json(column[0].as_py())
+        return [_json(value) for value in column.to_pylist()]
     except (ValueError, OverflowError):  # text that is not UTF-8, or a time beyond Python's, inside a list
-        return column.to_string()
+        return [column.slice(row, 1).to_string() for row in range(len(column))]
 
 
 def _json(value: Any) -> Any:
-    if isinstance(value, float) and not np.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")

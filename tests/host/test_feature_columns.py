@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from features_support import chunk, encoder
+from features_support import chunk, encoder, ids
 
 from penrose_host.batch import Chunk
 from penrose_host.errors import DataError
@@ -109,3 +109,13 @@ def test_plain_columns_that_cannot_be_scored() -> None:
         made.encode_columns({"x": [1.0]})
     with pytest.raises(DataError, match=r"differ in length \(x: 1, c: 2\)"):
         made.encode_columns({"x": [1.0], "c": ["a", "b"]})
+
+
+def test_plain_columns_in_pieces_and_of_mixed_types() -> None:
+    made = encoder(categorical=["c"])
+    pieces = pa.chunked_array([["a"], ["b", "c"]])
+    assert made.encode_columns({"c": pieces}).ids[:, 0].tolist() == ids("c", ["a", "b", "c"])
+    with pytest.raises(DataError, match="column 'c' is not a list of values of one type"):
+        made.encode_columns({"c": ["a", 1]})
+    with pytest.raises(DataError, match="column 'c' is not a list of values of one type"):
+        made.encode_columns({"c": 5})

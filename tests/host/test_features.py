@@ -131,6 +131,13 @@ def test_what_a_very_large_bad_row_held_is_cut() -> None:
     assert json.loads(rejects[0].raw)["truncated"].startswith('{"ts":"2013-01-01 10:15:00.000000","y":3.0,"text":"')
 
 
+def test_many_bad_rows_are_all_kept_apart() -> None:
+    labels = np.where(np.arange(20_000) % 2, 1.0, 7.0)
+    rows, rejects = encoder().encode(chunk({"y": labels, "x": np.arange(20_000)}))
+    assert (len(rows), len(rejects)) == (10_000, 10_000)
+    assert [json.loads(reject.raw)["x"] for reject in rejects] == list(range(0, 20_000, 2))
+
+
 def test_any_type_of_column_in_a_bad_row_becomes_json() -> None:
     columns = {
         "ns": pa.array([1], pa.timestamp("ns", "America/New_York")),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -224,3 +226,18 @@ def test_random_ids_spread_over_all_bits() -> None:
     for bit in range(64):
         ones = int(((ids >> np.uint64(bit)) & np.uint64(1)).sum())
         assert 9_500 < ones < 10_500
+
+
+def test_the_plain_python_of_the_documentation_gives_the_same_ids() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    values = ["UA", "", None, "x" * 256, "x" * 257, "Zürich"]
+    expected = ids_of(pa.array(values), FeatureHash.of("carrier")).tolist()
+    assert [names["feature_id"]("carrier", value) for value in values] == expected
+    for numbers in ([0, -1, (1 << 63) - 1], [True, False]):
+        expected = ids_of(pa.array(numbers), FeatureHash.of("n")).tolist()
+        assert [names["feature_id"]("n", number) for number in numbers] == expected
+    members = [names["feature_id"]("origin", "JFK"), names["feature_id"]("dest", "LAX")]
+    words = [np.array([[member]]).view(np.uint64) for member in members]
+    assert names["cross_id"]("origin_x_dest", members) == hash_words(words, FeatureHash.of("origin_x_dest").seed).item()
