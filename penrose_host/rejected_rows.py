@@ -89,8 +89,11 @@ def _plain(column: pa.Array) -> list[Any]:
 def _json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    # A longer value takes the row over the limit anyway, and its end is never shown.
     if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
+        return value[:RAW_LIMIT].decode(errors="backslashreplace")
+    if isinstance(value, str):
+        return value[:RAW_LIMIT]
     if isinstance(value, dict):
         return {key: _json(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):

@@ -131,6 +131,14 @@ def test_what_a_very_large_bad_row_held_is_cut() -> None:
     assert json.loads(rejects[0].raw)["truncated"].startswith('{"ts":"2013-01-01 10:15:00.000000","y":3.0,"text":"')
 
 
+def test_a_very_large_field_is_encoded_or_rejected_as_any_other() -> None:
+    data = chunk({"c": ["short", "x" * 20_000_000, "y" * 100_000_000], "y": [1.0, 0.0, 7.0]})
+    rows, rejects = encoder(categorical=["c"]).encode(data)
+    assert rows.ids[:, 0].tolist() == ids("c", ["short", "x" * 20_000_000])
+    assert json.loads(rejects[0].raw)["truncated"].endswith("yyy")
+    assert len(rejects[0].raw) <= RAW_LIMIT
+
+
 def test_many_bad_rows_are_all_kept_apart() -> None:
     labels = np.where(np.arange(20_000) % 2, 1.0, 7.0)
     rows, rejects = encoder().encode(chunk({"y": labels, "x": np.arange(20_000)}))
