@@ -224,6 +224,7 @@ class EmbeddingTable(ABC):
     spec: TableSpec
     #: None: `key` of `export_rows` is the key itself. Otherwise the number of rows that keys are hashed into,
     #: and `key` there is `penrose_host.embeddings.mixing.buckets(key, hash_rows)`: what a servable artifact repeats.
+    #: A `key` that is not exported has the first value that `penrose_host.embeddings.initializers` gives for it.
     hash_rows: int | None = None
 
     @abstractmethod

@@ -40,6 +40,8 @@ class HashingBackend(EmbeddingBackend):
     api_version = 1
 
     class Options(BaseModel):
+        """How large the tables are."""
+
         model_config = ConfigDict(extra="forbid")
 
         rows: int = Field(2**20, ge=1, le=MAX_ROWS, description="rows of every table; keys share them by hash")

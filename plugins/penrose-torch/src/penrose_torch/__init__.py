@@ -1,0 +1,1 @@
+"""The PyTorch executor of Penrose. `executor` is its entry module and imports no framework."""

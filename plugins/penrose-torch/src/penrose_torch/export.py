@@ -1,0 +1,83 @@
+"""Writes the servable artifact: `model.pt2`, a program of `torch.export`, and `features.json`."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.export import Dim
+
+from penrose_host.embeddings.initializers import Initializer
+from penrose_torch.rows import LayerRows, TableRows
+from penrose_torch.servable import ExportedLayer, ExportedTable, Servable
+
+if TYPE_CHECKING:
+    from penrose_host.interfaces import EmbeddingTable, FeatureSpec
+    from penrose_torch.learner import Learner
+
+__all__ = ["export"]
+
+_INPUTS = {
+    "ids": "int64 [rows, categorical]: the ids of the categorical features, in their order",
+    "numeric": "name: float32 [rows]",
+    "lists": "name: (int64 [n] values of all rows one after the other, int64 [rows] how many each row has)",
+}
+
+
+def export(learner: Learner, directory: Path) -> None:
+    """Write both files into `directory`; any number of rows can be scored with them, none too."""
+    features = learner.layout.features
+    model = copy.deepcopy(learner.model).cpu()
+    servable = Servable(features, _embedding(learner), model).eval()
+    columns, shapes = _example(features)
+    program = torch.export.export(servable, (columns,), dynamic_shapes=(shapes,), strict=False)
+    torch.export.save(program, directory / "model.pt2")
+    described = {"format": 1, "model": learner.name, "features": dataclasses.asdict(features), "inputs": _INPUTS}
+    described["outputs"] = "head: float32 [rows], the probability that the label is 1"
+    (directory / "features.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _embedding(learner: Learner) -> nn.Module:
+    rows = learner.rows
+    if isinstance(rows, LayerRows):
+        return ExportedLayer(rows.layer.weight.detach().cpu())
+    assert isinstance(rows, TableRows)
+    return _exported_table(rows.table)
+
+
+def _exported_table(table: EmbeddingTable) -> ExportedTable:
+    initializer = Initializer.of(table.spec)
+    keys, values = [], []
+    for batch in table.export_rows():
+        keys.append(batch["key"].to_numpy())
+        values.append(batch["row"].flatten().to_numpy().reshape(-1, table.spec.width))
+    if not keys:
+        # Nothing was trained yet. One row that is not, as it would be, spares the program that case.
+        keys.append(np.zeros(1, np.int64))
+        values.append(initializer.rows(keys[0]))
+    return ExportedTable(
+        torch.from_numpy(np.concatenate(keys)), torch.from_numpy(np.concatenate(values)), table.hash_rows, initializer
+    )
+
+
+def _example(features: FeatureSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Three rows to trace with, and which of their dimensions may have any size."""
+    rows, values = Dim("rows", min=0), [Dim(f"values{place}", min=0) for place in range(len(features.lists))]
+    lengths = torch.tensor([2, 0, 3])
+    columns: dict[str, Any] = {
+        "ids": torch.zeros(3, len(features.categorical), dtype=torch.int64),
+        "numeric": {name: torch.zeros(3) for name in features.numeric},
+        "lists": {feature.name: (torch.zeros(5, dtype=torch.int64), lengths.clone()) for feature in features.lists},
+    }
+    shapes: dict[str, Any] = {
+        "ids": {0: rows},
+        "numeric": {name: {0: rows} for name in features.numeric},
+        "lists": {feature.name: ({0: size}, {0: rows}) for feature, size in zip(features.lists, values, strict=True)},
+    }
+    return columns, shapes
