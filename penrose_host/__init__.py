@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         StepResult,
     )
     from penrose_host.cluster import ClusterSpec, Role
-    from penrose_host.config import Job, load_job
+    from penrose_host.config.job import Job, load_job
     from penrose_host.interfaces import (
         API_VERSION,
         Capability,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _HOME = {
     "penrose_host.batch": ("OFFSET PARTITION Chunk EncodedBatch Position Ragged Reject StepInfo StepResult"),
     "penrose_host.cluster": "ClusterSpec Role",
-    "penrose_host.config": "Job load_job",
+    "penrose_host.config.job": "Job load_job",
     "penrose_host.interfaces": (
         "API_VERSION Capability DataSource DenseParameters EmbeddingBackend EmbeddingTable EndOfStream Environment "
         "Executor ExecutorContext FeatureSpec Lag ListFeature Plugin RunResult Runtime TableFactory TableSpec "

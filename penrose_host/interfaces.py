@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from penrose_host.batch import Chunk, EncodedBatch, Float32, Int64, Position, StepInfo, StepResult
     from penrose_host.cluster import ClusterSpec, Role
-    from penrose_host.config import Job
+    from penrose_host.config.job import Job
     from penrose_host.operator import Operator
     from penrose_host.snapshots import CheckpointReader, Snapshot, SnapshotRef
 

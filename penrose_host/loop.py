@@ -11,8 +11,8 @@ from penrose_host.reader import Reader
 
 if TYPE_CHECKING:
     from penrose_host.checkpoints import Manifest
-    from penrose_host.config import Job
-    from penrose_host.features import FeatureEncoder
+    from penrose_host.config.job import Job
+    from penrose_host.features.encoder import FeatureEncoder
     from penrose_host.session import Session
 
 __all__ = ["Loop"]

@@ -15,7 +15,7 @@ from penrose_host.batch import Chunk, Position
 
 if TYPE_CHECKING:
     from penrose_host.checkpoints import Manifest
-    from penrose_host.features import FeatureEncoder
+    from penrose_host.features.encoder import FeatureEncoder
     from penrose_host.session import Session
 
 __all__ = ["Operator"]

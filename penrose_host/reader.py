@@ -13,7 +13,7 @@ from penrose_host.batch import Position, Reject
 from penrose_host.interfaces import Capability, EndOfStream, Lag
 
 if TYPE_CHECKING:
-    from penrose_host.features import FeatureEncoder
+    from penrose_host.features.encoder import FeatureEncoder
     from penrose_host.interfaces import DataSource
     from penrose_host.rows import Rows
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from penrose_host.checkpoints import Checkpoint, CheckpointStore
 from penrose_host.cluster import ClusterSpec, Role
-from penrose_host.config import Job, difference
+from penrose_host.config.job import Job, difference
+from penrose_host.config.resolve import Resolved, resolve
 from penrose_host.errors import CheckpointError, ConfigError, NonFiniteLoss, WrongStream
 from penrose_host.exports import export
-from penrose_host.features import FeatureEncoder
+from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.interfaces import DataSource, Environment, ExecutorContext, RunResult, Runtime
 from penrose_host.loop import Loop
 from penrose_host.operator import Operator
 from penrose_host.plugins.hooks import Hooks
-from penrose_host.resolve import Resolved, resolve
 from penrose_host.rundir import locked
 from penrose_host.session import Session, SessionParts
 from penrose_host.signals import StopRequest, stop_on_signals

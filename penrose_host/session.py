@@ -18,7 +18,7 @@ from penrose_host.checkpoints import Checkpoint, Checkpointer, CheckpointStore, 
 from penrose_host.cluster import Role
 from penrose_host.errors import BadRow, CheckpointDamaged
 from penrose_host.intake import Intake
-from penrose_host.metrics import ProgressiveMetrics
+from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.names import Names
 from penrose_host.outputs import LinesFile, PredictionsFolder
 from penrose_host.progress import NEVER, Progress
@@ -28,7 +28,7 @@ from penrose_host.trainer import Trainer, TrainerConfig
 from penrose_host.trainer_state import TrainerState, read_pending, read_progress, restore_waiting
 
 if TYPE_CHECKING:
-    from penrose_host.config import Job
+    from penrose_host.config.job import Job
     from penrose_host.interfaces import Executor
     from penrose_host.plugins.hooks import Hooks
     from penrose_host.tables import Tables

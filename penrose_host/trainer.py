@@ -26,7 +26,7 @@ from penrose_host.waiting import WaitingRows
 if TYPE_CHECKING:
     from penrose_host.batch import EncodedBatch, Float32, Int64
     from penrose_host.interfaces import Executor
-    from penrose_host.metrics import ProgressiveMetrics
+    from penrose_host.metrics.progressive import ProgressiveMetrics
 
 __all__ = ["Trainer", "TrainerConfig"]
 

@@ -9,6 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example pays for imports, and machines differ: pytest's own timeout bounds a test.
+settings.register_profile("penrose", deadline=None)
+settings.load_profile("penrose")
 
 #: The host's own interpreter flags: a warning is an error in subprocesses too.
 PYTHON = (sys.executable, "-W", "error")

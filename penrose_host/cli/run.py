@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from penrose_host.layers import Flags
-    from penrose_host.resolve import load
+    from penrose_host.config.layers import Flags
+    from penrose_host.config.resolve import load
 
     log_format = _log_format(options.log_format)
     flags = Flags(

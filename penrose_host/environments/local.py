@@ -11,7 +11,7 @@ from penrose_host.errors import ConfigError
 from penrose_host.interfaces import Environment
 
 if TYPE_CHECKING:
-    from penrose_host.config import Job
+    from penrose_host.config.job import Job
     from penrose_host.interfaces import RunResult, Runtime
 
 __all__ = ["LocalEnvironment"]

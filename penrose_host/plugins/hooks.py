@@ -16,7 +16,7 @@ from penrose_host.plugins.hookspecs import Deny, HookPlugin, HookSpecs, hookimpl
 from penrose_host.plugins.index import Kind
 
 if TYPE_CHECKING:
-    from penrose_host.config import Job
+    from penrose_host.config.job import Job
     from penrose_host.interfaces import RunResult
 
 __all__ = ["Failure", "Hooks"]

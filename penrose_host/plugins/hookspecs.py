@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from penrose_host.interfaces import Plugin
 
 if TYPE_CHECKING:
-    from penrose_host.config import Job
+    from penrose_host.config.job import Job
     from penrose_host.interfaces import RunResult
 
 __all__ = ["Deny", "HookPlugin", "HookSpecs", "hookimpl"]

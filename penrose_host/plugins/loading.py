@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from stevedore import DriverManager
 
 from penrose_host import interfaces
+from penrose_host.config.faults import faults_of
 from penrose_host.errors import ConfigError, PenroseError, PluginBroken, PluginIncompatible
-from penrose_host.faults import faults_of
 from penrose_host.plugins.hookspecs import HookPlugin
 from penrose_host.plugins.index import Kind, Record
 

@@ -49,6 +49,13 @@ def write(
     )
 
 
+def open_and_verify_latest(root: Path) -> None:
+    store = CheckpointStore(root)
+    latest = store.latest()
+    assert latest is not None
+    store.verify(latest.manifest.id)
+
+
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     store = owned(tmp_path)
     write(store, 1, {"rows.bin": b"one", "deep/er.bin": b""})
@@ -108,8 +115,7 @@ def test_every_damaged_file_is_refused_by_name_and_an_older_checkpoint_can_be_pi
             else:
                 path.write_bytes(original[:place] + bytes([original[place] ^ 1]) + original[place + 1 :])
             with pytest.raises(CheckpointDamaged) as caught:
-                CheckpointStore(tmp_path).latest()
-                CheckpointStore(tmp_path).verify(newer.id)
+                open_and_verify_latest(tmp_path)
             assert str(path) in str(caught.value)
             assert "--resume-from" in str(caught.value)
             assert CheckpointStore(tmp_path).open(older.id).manifest == older

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from penrose_host.config import Job, difference, load_job
+from penrose_host.config.job import Job, difference, load_job
+from penrose_host.config.jobfile import parse_value, read_job_file, to_yaml
+from penrose_host.config.layers import Flags
 from penrose_host.errors import ConfigError
-from penrose_host.jobfile import parse_value, read_job_file, to_yaml
-from penrose_host.layers import Flags
 
 JOB = """\
 name: test

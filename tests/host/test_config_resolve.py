@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from penrose_host.config import difference
+from penrose_host.config.job import difference
+from penrose_host.config.layers import Flags
+from penrose_host.config.resolve import Resolved, load, resolve
 from penrose_host.errors import ConfigError, PluginBroken, PluginConflict, PluginNotFound
-from penrose_host.layers import Flags
-from penrose_host.resolve import Resolved, load, resolve
 
 PLUGINS = """
 from enum import Enum
 from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from penrose_host import DataSource, EmbeddingBackend, Executor, HookPlugin, hookimpl
-from penrose_host.durations import Duration
+from penrose_host.config.durations import Duration
 
 
 class Model(BaseModel):

@@ -11,10 +11,10 @@ from features_support import T0, chunk, encode, encoder, ids, listed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penrose_host.arrow_ids import FeatureHash, ids_of
 from penrose_host.batch import Chunk, Reject
-from penrose_host.hashing import hash_words
-from penrose_host.rejected_rows import RAW_LIMIT
+from penrose_host.features.hashing import hash_words
+from penrose_host.features.ids import FeatureHash, ids_of
+from penrose_host.features.rejects import RAW_LIMIT
 
 
 def test_categorical_features_and_crosses_stand_in_the_order_of_the_spec() -> None:

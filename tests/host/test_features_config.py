@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from penrose_host.features_config import FeaturesConfig
+from penrose_host.features.config import FeaturesConfig
 from penrose_host.interfaces import FeatureSpec, ListFeature
-from penrose_host.metrics_config import MetricsConfig
+from penrose_host.metrics.config import MetricsConfig
 
 MINIMAL: dict[str, Any] = {"event_time": "ts", "labels": ["clicked"]}
 FULL: dict[str, Any] = {

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penrose_host.arrow_ids import FeatureHash, can_have_ids, ids_of, ids_of_columns
-from penrose_host.hashing import LONG, hash_bytes, hash_words, murmur
+from penrose_host.features.hashing import LONG, hash_bytes, hash_words, murmur
+from penrose_host.features.ids import FeatureHash, can_have_ids, ids_of, ids_of_columns
 
 WRAP = (1 << 64) - 1
 

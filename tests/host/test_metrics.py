@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from metrics_support import MemoryCheckpoint, exact_auc, exact_log_loss
 
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.metrics import BLOCK, ProgressiveMetrics
-from penrose_host.metrics_config import MetricsConfig
+from penrose_host.metrics.config import MetricsConfig
+from penrose_host.metrics.progressive import BLOCK, ProgressiveMetrics
 
 HOUR = 3_600_000_000
 NO_WINDOW = MetricsConfig(window_rows=None)

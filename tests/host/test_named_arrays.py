@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from penrose_host.named_arrays import arrays_from_ipc, arrays_to_ipc
+from penrose_host.metrics.named_arrays import arrays_from_ipc, arrays_to_ipc
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int32, np.int64]),

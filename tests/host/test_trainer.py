@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from penrose_host.metrics import ProgressiveMetrics
 from rows_support import ScribeExecutor, make_rows
 
 from penrose_host.errors import NonFiniteLoss, TrainingError
 from penrose_host.intake import Intake
-from penrose_host.metrics_config import MetricsConfig
+from penrose_host.metrics.config import MetricsConfig
+from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.names import Names
 from penrose_host.progress import Progress
 from penrose_host.rows import Rows

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from penrose_host.arrow_ids import FeatureHash, ids_of
 from penrose_host.batch import Chunk, Reject
-from penrose_host.features import FeatureEncoder
-from penrose_host.features_config import FeaturesConfig
+from penrose_host.features.config import FeaturesConfig
+from penrose_host.features.encoder import FeatureEncoder
+from penrose_host.features.ids import FeatureHash, ids_of
 from penrose_host.rows import Rows
 
 T0 = 1_357_035_300_000_000  # 2013-01-01 10:15 UTC, a Tuesday

@@ -12,8 +12,8 @@ import pyarrow as pa
 from penrose_host.batch import OFFSET, PARTITION, Reject
 
 if TYPE_CHECKING:
-    from penrose_host.arrow_ids import Bool
     from penrose_host.batch import Int64
+    from penrose_host.features.ids import Bool
 
 __all__ = ["RAW_LIMIT", "Faults", "rows_as_json"]
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from penrose_host.arrow_ids import ACCEPTED, can_have_ids
-from penrose_host.arrow_lists import list_fault
-from penrose_host.arrow_numbers import number_fault
-from penrose_host.arrow_times import time_fault
 from penrose_host.errors import DataError
+from penrose_host.features.ids import ACCEPTED, can_have_ids
+from penrose_host.features.lists import list_fault
+from penrose_host.features.numbers import number_fault
+from penrose_host.features.times import time_fault
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from penrose_host.features_config import FeaturesConfig
+    from penrose_host.features.config import FeaturesConfig
 
 __all__ = ["Use", "check_columns", "input_uses", "target_uses"]
 

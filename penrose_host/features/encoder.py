@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.arrow_ids import FeatureHash, ids_of_columns
-from penrose_host.arrow_lists import ragged_of
-from penrose_host.arrow_numbers import labels_of, numbers_of
-from penrose_host.arrow_times import local_time, time_part, times_of
 from penrose_host.batch import OFFSET, PARTITION, EncodedBatch, Ragged
-from penrose_host.column_check import Use, check_columns, input_uses, target_uses
 from penrose_host.errors import DataError
-from penrose_host.hashing import hash_words
-from penrose_host.rejected_rows import Faults
+from penrose_host.features.column_check import Use, check_columns, input_uses, target_uses
+from penrose_host.features.hashing import hash_words
+from penrose_host.features.ids import FeatureHash, ids_of_columns
+from penrose_host.features.lists import ragged_of
+from penrose_host.features.numbers import labels_of, numbers_of
+from penrose_host.features.rejects import Faults
+from penrose_host.features.times import local_time, time_part, times_of
 from penrose_host.rows import Rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.arrow_ids import Bool
     from penrose_host.batch import Chunk, Float32, Int32, Int64, Reject
-    from penrose_host.features_config import FeaturesConfig
+    from penrose_host.features.config import FeaturesConfig
+    from penrose_host.features.ids import Bool
     from penrose_host.interfaces import FeatureSpec
 
 __all__ = ["FeatureEncoder"]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from penrose_host.jobfile import parse_value, read_job_file
+from penrose_host.config.jobfile import parse_value, read_job_file
 
 __all__ = ["OWN_VARIABLES", "PLUGIN_KEYS", "Flags", "Merged", "bare_name", "merge"]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.arrow_ids import integers_of, null_mask
+from penrose_host.features.ids import integers_of, null_mask
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.arrow_ids import Bool
     from penrose_host.batch import Float32
-    from penrose_host.features_config import Label, Numeric
+    from penrose_host.features.config import Label, Numeric
+    from penrose_host.features.ids import Bool
 
 __all__ = ["labels_of", "number_fault", "numbers_of"]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.metric_sums import Sums
-from penrose_host.metric_windows import Block, EventTimeWindow, RowWindow, Window
-from penrose_host.named_arrays import Arrays, arrays_from_ipc, arrays_to_ipc
+from penrose_host.metrics.named_arrays import Arrays, arrays_from_ipc, arrays_to_ipc
+from penrose_host.metrics.sums import Sums
+from penrose_host.metrics.windows import Block, EventTimeWindow, RowWindow, Window
 from penrose_host.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from penrose_host.batch import Float32, Int64
-    from penrose_host.metrics_config import MetricsConfig
+    from penrose_host.metrics.config import MetricsConfig
     from penrose_host.snapshots import CheckpointReader, SnapshotWriter
 
 __all__ = ["BLOCK", "ProgressiveMetrics"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from penrose_host.metric_sums import Sums
+from penrose_host.metrics.sums import Sums
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from penrose_host.batch import Float32, Int64
-    from penrose_host.named_arrays import Arrays
+    from penrose_host.metrics.named_arrays import Arrays
 
 __all__ = ["PANES", "Block", "EventTimeWindow", "RowWindow", "Window"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.hashing import NULL_SEED, hash_bytes, hash_words, murmur
+from penrose_host.features.hashing import NULL_SEED, hash_bytes, hash_words, murmur
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -19,14 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from penrose_host.durations import Duration
+from penrose_host.config.durations import Duration
+from penrose_host.config.faults import faults_of, with_origins
+from penrose_host.config.instants import Instant
+from penrose_host.config.jobfile import to_yaml
+from penrose_host.config.layers import Flags, Merged, bare_name, merge
 from penrose_host.errors import ConfigError
-from penrose_host.faults import faults_of, with_origins
-from penrose_host.features_config import FeaturesConfig
-from penrose_host.instants import Instant
-from penrose_host.jobfile import to_yaml
-from penrose_host.layers import Flags, Merged, bare_name, merge
-from penrose_host.metrics_config import MetricsConfig
+from penrose_host.features.config import FeaturesConfig
+from penrose_host.metrics.config import MetricsConfig
 
 __all__ = [
     "NO_EMBEDDING",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from penrose_host.durations import Duration
+from penrose_host.config.durations import Duration
 
 __all__ = ["MetricsConfig"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from penrose_host.durations import Duration, parse_duration
+from penrose_host.config.durations import Duration, parse_duration
 from penrose_host.interfaces import FeatureSpec, ListFeature
 
 __all__ = ["PARTS", "Categorical", "Cross", "FeaturesConfig", "Label", "ListColumn", "Numeric", "TimeColumn"]

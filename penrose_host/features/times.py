@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penrose_host.arrow_ids import integers_of, null_mask
+from penrose_host.features.ids import integers_of, null_mask
 
 if TYPE_CHECKING:
-    from penrose_host.arrow_ids import Bool
     from penrose_host.batch import Int64
-    from penrose_host.features_config import Categorical, TimeColumn
+    from penrose_host.features.config import Categorical, TimeColumn
+    from penrose_host.features.ids import Bool
 
 __all__ = ["Times", "local_time", "time_fault", "time_part", "times_of"]
 

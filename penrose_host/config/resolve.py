@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from penrose_host.config import (
+from penrose_host.config.faults import with_origins
+from penrose_host.config.job import (
     NO_EMBEDDING,
     Flags,
     Job,
@@ -18,11 +19,10 @@ from penrose_host.config import (
     parse_choice,
     validate_job,
 )
+from penrose_host.config.jobfile import to_yaml
+from penrose_host.config.layers import PLUGIN_KEYS, Merged
 from penrose_host.errors import ConfigError, PenroseError, PluginError
-from penrose_host.faults import with_origins
 from penrose_host.interfaces import Plugin
-from penrose_host.jobfile import to_yaml
-from penrose_host.layers import PLUGIN_KEYS, Merged
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import load as load_plugin
 from penrose_host.plugins.loading import make, validate
