@@ -40,7 +40,10 @@ if TYPE_CHECKING:
         TableSpec,
         TableStats,
     )
+    from penrose_host.operator import Operator
     from penrose_host.plugins.hookspecs import Deny, HookPlugin, hookimpl
+    from penrose_host.runner import HostRuntime, run
+    from penrose_host.signals import StopRequest
     from penrose_host.snapshots import (
         CheckpointReader,
         FileRef,
@@ -59,7 +62,10 @@ _HOME = {
         "Executor ExecutorContext FeatureSpec Lag ListFeature Plugin RunResult Runtime TableFactory TableSpec "
         "TableStats"
     ),
+    "penrose_host.operator": "Operator",
     "penrose_host.plugins.hookspecs": "Deny HookPlugin hookimpl",
+    "penrose_host.runner": "HostRuntime run",
+    "penrose_host.signals": "StopRequest",
     "penrose_host.snapshots": "CheckpointReader FileRef FilesSnapshot Snapshot SnapshotRef SnapshotWriter",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -86,9 +92,11 @@ __all__ = [
     "FileRef",
     "FilesSnapshot",
     "HookPlugin",
+    "HostRuntime",
     "Job",
     "Lag",
     "ListFeature",
+    "Operator",
     "Plugin",
     "Position",
     "Ragged",
@@ -101,11 +109,13 @@ __all__ = [
     "SnapshotWriter",
     "StepInfo",
     "StepResult",
+    "StopRequest",
     "TableFactory",
     "TableSpec",
     "TableStats",
     "hookimpl",
     "load_job",
+    "run",
 ]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penrose_host.checkpoints import Checkpoint, CheckpointStore
 from penrose_host.cluster import ClusterSpec, Role
 from penrose_host.config.job import Job, difference
-from penrose_host.config.resolve import Resolved, resolve
+from penrose_host.config.resolve import Resolved, load, resolve
 from penrose_host.errors import CheckpointError, ConfigError, NonFiniteLoss, WrongStream
 from penrose_host.exports import export
 from penrose_host.features.encoder import FeatureEncoder
@@ -33,18 +34,20 @@ MAX_ROLLBACKS = 10
 
 
 def run(
-    job: Job | Resolved,
+    job: Job | Resolved | Path | str,
     *,
     resume_from: str | None = None,
     fresh: bool = False,
     display: Display | None = None,
     stop: StopRequest | None = None,
 ) -> RunResult:
-    """Run a job to its end and return how it ended; goes on from the last checkpoint where there is one.
+    """Run a job (or a job file) to its end and return how it ended; goes on from the last checkpoint, if any.
 
     `resume_from`: a checkpoint's id instead of the last one. `fresh`: leave every checkpoint and start anew.
     `stop`: set it (from another thread) to end in good order. Raises PenroseError.
     """
+    if isinstance(job, Path | str):
+        job = load(job)
     resolved = job if isinstance(job, Resolved) else resolve(job)
     environment: Environment = resolved.environment.create()
     runtime = HostRuntime(resolved, resume_from=resume_from, fresh=fresh, display=display, stop=stop)
