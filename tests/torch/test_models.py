@@ -58,6 +58,19 @@ def test_each_model_learns(lab: Any, model: str, rows: int | None) -> None:
     assert (last < 0.8 * first).all(), (first, last)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_a_table_and_a_layer_learn_the_same(lab: Any, optimizer: str) -> None:
+    """Both start at zero and share rows by the same hash: PyTorch's sparse optimizers are the reference."""
+    options = {"model": "logistic", "optimizer": {"name": optimizer, "learning_rate": 0.1}}
+    table, layer = (lab.executor(lab.rich, rows=rows, **options) for rows in (1000, None))
+    for executor in (table, layer):
+        lab.train(executor, lab.rich, range(20))
+    batch = lab.batch(lab.rich, 50, seed=99)
+    for head, scores in table.predict(batch).items():
+        np.testing.assert_allclose(scores, layer.predict(batch)[head], rtol=1e-3, atol=1e-5)
+        assert np.ptp(scores) > 0.1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

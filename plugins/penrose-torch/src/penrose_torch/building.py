@@ -36,7 +36,7 @@ def build(options: TorchOptions, context: ExecutorContext) -> Learner:
         raise ConfigError([("features", "torch needs at least one feature")])
     torch.set_num_threads(options.threads)
     # From here on also the state of dropout and the like: it is part of every checkpoint.
-    torch.manual_seed(context.seed)
+    torch.manual_seed(context.seed % 2**64)
     if options.model in MODELS:
         model = named_model(options, layout.slots, len(features.numeric), len(features.labels))
     else:
