@@ -73,8 +73,9 @@ class Learner:
             reduction="none",
         ).sum(0)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        means = losses.detach().cpu().numpy() / (1 if self.mean else np.maximum(counts, 1))
         result = StepResult(
-            dict(zip(self.heads, losses.tolist(), strict=True)), self._scores(logits.detach()), self._finite(losses)
+            dict(zip(self.heads, means.tolist(), strict=True)), self._scores(logits.detach()), self._finite(losses)
         )
         if result.applied:
             self.rows.apply(step)

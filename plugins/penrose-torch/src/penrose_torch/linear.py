@@ -66,11 +66,11 @@ class LinearLearner(Learner):
             gradient = scores - targets
             if not complete:
                 losses, gradient = np.where(known, losses, 0), np.where(known, gradient, 0)
-            total = losses.sum(axis=0)
+            counts = np.maximum(known.sum(axis=0, dtype=np.float32), 1)
+            means = losses.sum(axis=0) / counts
             if self.mean:
-                counts = np.maximum(known.sum(axis=0, dtype=np.float32), 1)
-                total, gradient = total / counts, gradient / counts
-            applied = math.isfinite(total.sum())
+                gradient = gradient / counts
+            applied = math.isfinite(means.sum())
             if self._weight_gradient is not None:
                 np.matmul(inputs.numeric.T, gradient, out=self._weight_gradient)
                 applied = applied and bool(np.isfinite(self._weight_gradient).all())
@@ -80,7 +80,7 @@ class LinearLearner(Learner):
             self._table.apply(inputs.keys, self._spread(gradient, inputs), step)
             if self.optimizer is not None:
                 self.optimizer.step()
-        return StepResult(dict(zip(self.heads, total.tolist(), strict=True)), self._by_head(scores), applied)
+        return StepResult(dict(zip(self.heads, means.tolist(), strict=True)), self._by_head(scores), applied)
 
     def _linear(self, inputs: Inputs, *, train: bool) -> Float32:
         """Logits, float32 [rows, heads]."""

@@ -50,7 +50,11 @@ class TorchOptions(BaseModel):
     )
     embedding_rows: int = Field(2**20, ge=1, le=2**31, description="rows of the embedding layer (`embedding: none`)")
     threads: int = Field(1, ge=1, description="threads of PyTorch; runs repeat byte for byte with equal numbers only")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one, otherwise cpu")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="auto: cuda where there is one, otherwise cpu",
+        json_schema_extra={"fingerprint": False},  # a run may go on elsewhere
+    )
 
     @field_validator("model")
     @classmethod
