@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host.durations import Duration
+from penrose_host.config.durations import Duration
 from penrose_host.errors import WrongStream
 from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream, Lag
 

@@ -118,7 +118,9 @@ def _split(row: bytes, delimiter: str, quote: str | None) -> list[str]:
 
     def read(names: list[str] | None) -> pa.Table:
         size = len(row) + 2
-        how = pyarrow.csv.ReadOptions(block_size=size, column_names=names, autogenerate_column_names=names is None)
+        how = pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=size, column_names=names, autogenerate_column_names=names is None
+        )
         text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names or (), pa.string()))
         return pyarrow.csv.read_csv(
             pa.BufferReader(row + b"\n"), read_options=how, parse_options=parse, convert_options=text
