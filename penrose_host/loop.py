@@ -73,9 +73,9 @@ class Loop:
             if self._ended:
                 return "end-of-stream"
             delivery = self.reader.get(WAIT_SECONDS)
+            if idle is not None:
+                trainer.idle(idle)
             if delivery is None:
-                if idle is not None:
-                    trainer.idle(idle)
                 continue
             trainer.intake.assign(delivery.assigned)
             self.session.take(delivery.rows, delivery.rejects, delivery.stamps)

@@ -55,6 +55,7 @@ class Reader:
         self._bytes = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._error: BaseException | None = None
+        self._raised = False
         self._stopping = False
         self._paused: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="penrose-reader", daemon=True)
@@ -72,6 +73,7 @@ class Reader:
                 self._changed.notify_all()
                 return delivery
             if self._error is not None:
+                self._raised = True
                 raise self._error
             return None
 
@@ -87,11 +89,17 @@ class Reader:
             self._call(lambda: self._source.pause(wanted))
 
     def close(self) -> None:
-        """Finish the calls that were asked for, close the source, end the thread. Raises what closing raised."""
+        """Finish the calls that were asked for, close the source, end the thread.
+
+        Raises what went wrong on the thread, if `get` has not raised it. May be called twice.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self._thread.join()
+        error, self._error = self._error, None
+        if error is not None and not self._raised:
+            raise error
 
     # -- on the thread ------------------------------------------------------------------------------
 

@@ -263,6 +263,21 @@ def test_what_the_source_raises_reaches_the_caller(tmp_path: Path) -> None:
         run(make_job(tmp_path, datasource=Breaking))
 
 
+@pytest.mark.parametrize("where", ["commit", "close"])
+def test_what_the_source_raises_at_the_very_end_reaches_the_caller(tmp_path: Path, where: str) -> None:
+    class Breaking(MemorySource):
+        def commit(self, position: Position) -> None:
+            if where == "commit":
+                raise OSError("the broker is gone")
+
+        def close(self) -> None:
+            if where == "close":
+                raise OSError("the broker is gone")
+
+    with pytest.raises(OSError, match="the broker is gone"):
+        run(make_job(tmp_path, datasource=Breaking, checkpoint={"rows": None, "seconds": None}))
+
+
 def test_an_export_is_written_at_the_end(tmp_path: Path) -> None:
     run(make_job(tmp_path, output={"export": "model"}))
     assert (tmp_path / "model" / "counts.json").exists()
