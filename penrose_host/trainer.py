@@ -129,7 +129,7 @@ class Trainer:
             count = int(np.searchsorted(self._clocks[self._starts[:count]], until_event_time))
         if count:
             self._window(count)
-        elif not (self._ended and self._release_rest()):
+        elif len(self._starts) or not self._ended or not self._release_rest():
             return False
         took = time.perf_counter() - began
         if took < WINDOW_SECONDS / 2:
