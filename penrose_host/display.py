@@ -120,7 +120,9 @@ class Display:
     def _table(self, facts: Mapping[str, str]) -> Any:
         from rich.table import Table
 
-        table = Table.grid(padding=(0, 3))
+        table = Table.grid(padding=(0, 2))
+        for _ in facts:
+            table.add_column(justify="right", min_width=9)
         table.add_row(*(f"[dim]{name}[/dim]" for name in facts))
         table.add_row(*facts.values())
         return table
@@ -130,20 +132,31 @@ def _facts(loop: Loop, rate: float) -> dict[str, str]:
     """What the live table shows."""
     session = loop.session
     metrics = session.metrics.values()
-    lag = loop.reader.lag if loop.reader is not None else None
-    behind = "–" if lag is None else (f"{lag.rows:,} rows" if lag.rows is not None else f"{lag.seconds:.0f} s")
+    loss = session.progress.mean_loss()
     last = session.last_checkpoint
     age = "none yet" if last is None else f"{last.id}, {max(time.time() - last.created, 0):.0f} s ago"
     return {
         "rows": f"{session.progress.rows:,}",
         "rows/s": f"{rate:,.0f}",
-        "lag": behind,
-        "loss": _number(session.progress.mean_loss()),
+        "lag": _lag(loop),
+        "loss": _number(loss if loss is not None else session.last_report.get("loss")),
         "auc": _number(metrics.get("auc")),
         "auc (window)": _number((metrics.get("window") or {}).get("auc")),
         "waiting": f"{len(session.trainer.waiting):,}",
         "checkpoint": age,
     }
+
+
+def _lag(loop: Loop) -> str:
+    """Rows (or seconds) of the stream that were not scored: not yet read, read ahead, or waiting in the merge."""
+    reader = loop.reader
+    lag = reader.lag if reader is not None else None
+    if reader is None or lag is None:
+        return "–"
+    if lag.rows is None:
+        return "–" if lag.seconds is None else f"{lag.seconds:.0f} s"
+    ahead = reader.queued_rows + sum(len(rows) for rows in loop.session.trainer.pending())
+    return f"{lag.rows + ahead:,}"
 
 
 def _line(report: Mapping[str, Any]) -> str:

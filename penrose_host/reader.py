@@ -23,7 +23,7 @@ MAX_BYTES = 64 << 20
 CHUNK_ROWS = 16_384
 POLL_SECONDS = 0.2
 #: How often an endless source is asked for new partitions, and any source for its lag.
-SURVEY_SECONDS = 5.0
+SURVEY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Reader:
         self._changed = threading.Condition()
         self._deliveries: deque[Delivery] = deque()
         self._bytes = 0
+        self.queued_rows = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._error: BaseException | None = None
         self._raised = False
@@ -70,6 +71,7 @@ class Reader:
                 delivery = self._deliveries.popleft()
                 if delivery.rows is not None:
                     self._bytes -= delivery.rows.nbytes
+                    self.queued_rows -= len(delivery.rows)
                 self._changed.notify_all()
                 return delivery
             if self._error is not None:
@@ -123,7 +125,7 @@ class Reader:
     def _read_all(self) -> None:
         ended: frozenset[str] = frozenset()
         stamps: dict[str, str] = {}
-        surveyed = time.monotonic()
+        surveyed = -SURVEY_SECONDS
         while self._may_read():
             try:
                 chunk = self._source.read(self._chunk_rows, POLL_SECONDS)
@@ -195,4 +197,5 @@ class Reader:
             self._deliveries.append(delivery)
             if delivery.rows is not None:
                 self._bytes += delivery.rows.nbytes
+                self.queued_rows += len(delivery.rows)
             self._changed.notify_all()
