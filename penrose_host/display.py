@@ -148,15 +148,14 @@ def _facts(loop: Loop, rate: float) -> dict[str, str]:
 
 
 def _lag(loop: Loop) -> str:
-    """Rows (or seconds) of the stream that were not scored: not yet read, read ahead, or waiting in the merge."""
-    reader = loop.reader
-    lag = reader.lag if reader is not None else None
-    if reader is None or lag is None:
+    """How much of the stream has not been scored: rows, or else seconds."""
+    lag = loop.reader.lag if loop.reader is not None else None
+    if loop.reader is None or lag is None:
         return "–"
-    if lag.rows is None:
-        return "–" if lag.seconds is None else f"{lag.seconds:.0f} s"
-    ahead = reader.queued_rows + sum(len(rows) for rows in loop.session.trainer.pending())
-    return f"{lag.rows + ahead:,}"
+    behind = loop.reader.rows_behind(loop.session.progress.rows - loop.started_at)
+    if behind is not None:
+        return f"{behind:,}"
+    return "–" if lag.seconds is None else f"{lag.seconds:.0f} s"
 
 
 def _line(report: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class Loop:
         """`stop`: a signal asks for the end. `on_tick`: called a few times a second, for whoever watches."""
         self.session = session
         self.reader: Reader | None = None
+        self.started_at = session.progress.rows
         self._job = job
         self._source = source
         self._encoder = encoder

@@ -53,7 +53,8 @@ class Reader:
         self._changed = threading.Condition()
         self._deliveries: deque[Delivery] = deque()
         self._bytes = 0
-        self.queued_rows = 0
+        self._read_rows = 0
+        self._lag_at = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._error: BaseException | None = None
         self._raised = False
@@ -71,13 +72,18 @@ class Reader:
                 delivery = self._deliveries.popleft()
                 if delivery.rows is not None:
                     self._bytes -= delivery.rows.nbytes
-                    self.queued_rows -= len(delivery.rows)
                 self._changed.notify_all()
                 return delivery
             if self._error is not None:
                 self._raised = True
                 raise self._error
             return None
+
+    def rows_behind(self, scored: int) -> int | None:
+        """Rows of the stream that were not scored, where `scored` were of those handed over; None where unknown."""
+        if self.lag is None or self.lag.rows is None:
+            return None
+        return max(self.lag.rows + self._lag_at - scored, 0)
 
     def commit(self, position: Position) -> None:
         """Tell the source, soon, that this position is durable."""
@@ -137,7 +143,7 @@ class Reader:
             assigned: frozenset[str] = frozenset()
             if time.monotonic() - surveyed >= SURVEY_SECONDS:
                 surveyed = time.monotonic()
-                self.lag = self._source.lag()
+                self.lag, self._lag_at = self._source.lag(), self._read_rows
                 assigned = self._new_partitions()
             now_ended = frozenset(self._source.ended())
             now_stamps = dict(self._source.stamps())
@@ -197,5 +203,5 @@ class Reader:
             self._deliveries.append(delivery)
             if delivery.rows is not None:
                 self._bytes += delivery.rows.nbytes
-                self.queued_rows += len(delivery.rows)
+                self._read_rows += len(delivery.rows)
             self._changed.notify_all()
