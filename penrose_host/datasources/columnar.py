@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from penrose_host.batch import Reject
 from penrose_host.datasources.inputs import decompressed
-from penrose_host.datasources.parts import Part, beyond_end, make_part
+from penrose_host.datasources.parts import Part, beyond_end, make_part, none_of_the_columns
 from penrose_host.errors import SourceError
 
 if TYPE_CHECKING:
@@ -106,12 +106,7 @@ class ColumnarReader:
         self._schema = schema
         self._wanted = [name for name in schema.names if name in source.schema.names]
         if not self._wanted:
-            raise SourceError(
-                f"{file.path} has none of the columns {', '.join(schema.names)}",
-                plugin="files",
-                partition=file.name,
-                hint="leave the file out with the option `path`",
-            )
+            raise none_of_the_columns(file, schema)
         self._source = source
         self._row = 0
         self._batches: Iterator[pa.RecordBatch] = iter(())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from penrose_host.datasources.casting import cast_text
 from penrose_host.datasources.csv_frames import CsvFramer
-from penrose_host.datasources.parts import one_batch
+from penrose_host.datasources.parts import none_of_the_columns, one_batch
 from penrose_host.datasources.text import BLOCK_BYTES
 from penrose_host.errors import SourceError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from penrose_host.datasources.listing import DataFile
 
 __all__ = ["CsvParser", "infer_csv", "read_header"]
-
-_COLUMN = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?(?:CSV conversion error to )?")
 
 
 def read_header(
@@ -62,9 +61,9 @@ def read_header(
 
 def infer_csv(rows: list[bytes], names: list[str], options: CsvOptions, delimiter: str) -> pa.Schema:
     """The types of the columns, as these rows suggest them: int64, float64, bool, timestamps with a time, or text."""
-    parser = CsvParser(names, None, options, delimiter)
+    convert = pyarrow.csv.ConvertOptions(null_values=options.null_values)
     fields = []
-    for field in parser.parse(b"\n".join(rows) + b"\n").schema:
+    for field in _read(b"\n".join(rows) + b"\n", names, _parse_options(options.quote, delimiter), convert).schema:
         kind = field.type
         if pa.types.is_timestamp(kind):
             # Later rows may have fractions where these have none.
@@ -78,56 +77,75 @@ def infer_csv(rows: list[bytes], names: list[str], options: CsvOptions, delimite
 class CsvParser:
     """See `Parser`."""
 
-    def __init__(self, names: list[str], schema: pa.Schema | None, options: CsvOptions, delimiter: str) -> None:
-        """`names`: the columns of the file. `schema`: the columns to give; None: all, with types by their values."""
+    def __init__(
+        self, file: DataFile, names: list[str], schema: pa.Schema, options: CsvOptions, delimiter: str
+    ) -> None:
+        """`names`: the columns of the file; `schema`: those to give."""
+        self._file = file
         self._names = names
         self._schema = schema
-        self._parse = pyarrow.csv.ParseOptions(
-            delimiter=delimiter,
-            quote_char=options.quote or False,
-            newlines_in_values=options.quote is not None,
-        )
-        wanted = {"include_columns": schema.names, "include_missing_columns": True} if schema is not None else {}
+        self._parse = _parse_options(options.quote, delimiter)
+        self._nulls = pa.array(options.null_values, pa.string())
+        self._wanted = [name for name in schema.names if name in names]
         self._convert = pyarrow.csv.ConvertOptions(
-            column_types=schema,
+            include_columns=self._wanted,
+            column_types=dict.fromkeys(self._wanted, pa.string()),
             null_values=options.null_values,
             strings_can_be_null=options.text_can_be_null,
-            **wanted,
         )
 
-    def parse(self, data: bytes) -> pa.RecordBatch:
-        if not data and self._schema is not None:
-            return pa.RecordBatch.from_pylist([], schema=self._schema)
-        # One block and one thread: decoding runs beside training already.
-        read = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names)
-        return one_batch(
-            pyarrow.csv.read_csv(
-                pa.BufferReader(data), read_options=read, parse_options=self._parse, convert_options=self._convert
-            )
-        )
+    def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
+        if not self._wanted:
+            raise none_of_the_columns(self._file, self._schema)
+        text = _read(data, self._names, self._parse, self._convert)
+        faults: dict[int, str] = {}
+        columns = []
+        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
+            if name not in text.schema.names:
+                columns.append(pa.nulls(text.num_rows, kind))
+                continue
+            column = text.column(name)
+            if kind != pa.string():
+                cells = column
+                column, bad = cast_text(cells, kind, self._nulls)
+                for row in bad:
+                    faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}")
+            columns.append(column)
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        if faults:
+            batch = batch.take(pa.array(np.setdiff1d(np.arange(batch.num_rows), list(faults))))
+        return batch, faults
 
     def explain(self, row: bytes, error: str) -> str:  # noqa: ARG002 - the error says it all
-        if match := _COLUMN.match(error):
-            return f"column {self._names[int(match[1])]!r}: not {error[match.end() :]}"
         return error or "it does not read as one row"
 
 
 def _split(row: bytes, delimiter: str, quote: str | None) -> list[str]:
     """The fields of one row that a framer found right."""
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=quote or False, newlines_in_values=True)
+    parse = _parse_options(quote, delimiter)
+    places = _read(row + b"\n", None, parse, pyarrow.csv.ConvertOptions()).schema.names
+    text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()))
+    return [column[0].as_py() for column in _read(row + b"\n", places, parse, text).columns]
 
-    def read(names: list[str] | None) -> pa.Table:
-        size = len(row) + 2
-        how = pyarrow.csv.ReadOptions(
-            use_threads=False, block_size=size, column_names=names, autogenerate_column_names=names is None
-        )
-        text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names or (), pa.string()))
-        return pyarrow.csv.read_csv(
-            pa.BufferReader(row + b"\n"), read_options=how, parse_options=parse, convert_options=text
-        )
 
-    places = read(None).column_names
-    return [column[0].as_py() for column in read(places).columns]
+def _parse_options(quote: str | None, delimiter: str) -> pyarrow.csv.ParseOptions:
+    return pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=quote or False, newlines_in_values=bool(quote))
+
+
+def _read(
+    data: bytes,
+    names: list[str] | None,
+    parse: pyarrow.csv.ParseOptions,
+    convert: pyarrow.csv.ConvertOptions,
+) -> pa.RecordBatch:
+    """The columns of rows, called `names` (by default by their number). Raises ArrowException."""
+    # One block and one thread: decoding runs beside training already.
+    how = pyarrow.csv.ReadOptions(
+        use_threads=False, block_size=len(data) + 1, column_names=names, autogenerate_column_names=names is None
+    )
+    return one_batch(
+        pyarrow.csv.read_csv(pa.BufferReader(data), read_options=how, parse_options=parse, convert_options=convert)
+    )
 
 
 def _header_error(file: DataFile, fault: str) -> SourceError:

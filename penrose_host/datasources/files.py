@@ -70,7 +70,7 @@ class FilesSource(DataSource):
                 stamp = Stamp.from_text(text)
             except (ValueError, TypeError) as error:
                 raise WrongStream(f"the stamp of {name!r} is not one of the datasource files: {text!r}") from error
-            with file.open() as handle:
+            with file.open() as handle, file.access():
                 change, self._stamps[name] = what_changed(stamp, handle, may_grow=self._may_grow(file))
             if change:
                 raise self._changed(name, file.path, change)
@@ -139,7 +139,8 @@ class FilesSource(DataSource):
             file = self._files[name]
             schema = self._fixed_schema()
             handle = self._handles[name] = file.open()
-            self._stamps[name] = take_stamp(handle)
+            with file.access():
+                self._stamps[name] = take_stamp(handle)
             reader = self._readers[name] = open_reader(file, handle, self.options, schema)
             reader.skip_to(self._assigned[name])
         return self._readers[name]
@@ -147,8 +148,9 @@ class FilesSource(DataSource):
     def _finish(self, name: str) -> None:
         """Everything of this partition has been read: its stamp now covers just that, and says how many rows it is."""
         handle, file = self._handles.pop(name), self._files[name]
-        size = handle.tell() if self._may_grow(file) else None
-        self._stamps[name] = replace(take_stamp(handle, size), rows=self._assigned[name])
+        with file.access():
+            size = handle.tell() if self._may_grow(file) else None
+            self._stamps[name] = replace(take_stamp(handle, size), rows=self._assigned[name])
         self._readers.pop(name).close()
         self._unfinished.remove(name)
 

@@ -73,12 +73,11 @@ class JsonParser:
         self._schema = schema
         self._parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
 
-    def parse(self, data: bytes) -> pa.RecordBatch:
-        if not data:
-            return pa.RecordBatch.from_pylist([], schema=self._schema)
+    def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
         # One block and one thread: decoding runs beside training already.
         read = pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
-        return one_batch(pyarrow.json.read_json(pa.BufferReader(data), read_options=read, parse_options=self._parse))
+        table = pyarrow.json.read_json(pa.BufferReader(data), read_options=read, parse_options=self._parse)
+        return one_batch(table), {}
 
     def explain(self, row: bytes, error: str) -> str:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,16 @@ class DataFile:
         """The file's bytes, seekable. Raises SourceError."""
         import pyarrow as pa
 
-        try:
+        with self.access():
             if self.local:
                 return pa.OSFile(self.path, "rb")
             return pa.PythonFile(self.filesystem.open(self.path, "rb"), mode="r")
+
+    @contextmanager
+    def access(self) -> Iterator[None]:
+        """Whatever goes wrong inside is a SourceError that names the file."""
+        try:
+            yield
         except Exception as error:  # a remote file system raises what its client library raises
             raise SourceError(
                 f"cannot open {self.path}: {error}", plugin="files", partition=self.name, hint=_open_hint(error)
@@ -104,7 +111,7 @@ def _matches(pattern: str, filesystem: AbstractFileSystem, path: str) -> list[st
                 return [path]
             hint = f"to read the files in a folder, use a glob: {pattern.rstrip('/')}/*"
             raise SourceError(f"{path} is not a file but a {kind}", plugin="files", hint=hint)
-        found = [name for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file"]
+        matches = {name: info["type"] for name, info in filesystem.glob(path, detail=True).items()}
     except SourceError:
         raise
     except Exception as error:  # a remote file system raises what its client library raises
@@ -113,9 +120,14 @@ def _matches(pattern: str, filesystem: AbstractFileSystem, path: str) -> list[st
         raise SourceError(message, plugin="files", hint=_where_hint(pattern)) from error
     # As in a shell, a wildcard does not stand for hidden files and folders.
     below = len(_fixed_folder(path))
-    found = [name for name in found if not any(part.startswith(".") for part in name[below:].split("/"))]
+    if "/." not in path[below:]:
+        matches = {name: kind for name, kind in matches.items() if "/." not in f"/{name[below:]}"}
+    found = [name for name, kind in matches.items() if kind != "directory"]
     if not found:
         raise SourceError(f"no file matches {path}", plugin="files", hint=_where_hint(pattern))
+    for name in found:
+        if matches[name] != "file":
+            raise SourceError(f"{name} is not a file that can be read", plugin="files", hint="narrow the option `path`")
     return found
 
 

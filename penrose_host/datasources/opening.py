@@ -31,7 +31,7 @@ def open_reader(file: DataFile, handle: pa.NativeFile, options: FilesOptions, sc
     if form_of(file, options)[0] in ("parquet", "arrow"):
         return ColumnarReader(file, handle, _columnar(file, handle, options), schema)
     reader, _, parser = _text(file, handle, options)
-    reader.parser = parser(schema)
+    reader.parse_with(parser(schema), schema)
     return reader
 
 
@@ -116,7 +116,7 @@ def _text(
                     partition=file.name,
                     hint="read it as `string`, or keep such data as JSON lines or Parquet",
                 )
-        return CsvParser(names, schema, options.csv, delimiter)
+        return CsvParser(file, names, schema, options.csv, delimiter)
 
     framer: Framer = CsvFramer(delimiter, options.csv.quote, len(names) or None, limit)
     return TextReader(file, source, framer, rest, limit), infer, parser

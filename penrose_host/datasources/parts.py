@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from penrose_host.batch import OFFSET, PARTITION, Chunk, Reject
-from penrose_host.errors import WrongStream
+from penrose_host.errors import SourceError, WrongStream
 
 if TYPE_CHECKING:
     from penrose_host.batch import Int64
     from penrose_host.datasources.listing import DataFile
 
-__all__ = ["Part", "PartReader", "beyond_end", "make_part", "one_batch"]
+__all__ = ["Part", "PartReader", "beyond_end", "make_part", "none_of_the_columns", "one_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +90,14 @@ def beyond_end(file: DataFile, offset: int, rows: int) -> WrongStream:
     return WrongStream(
         f"the position says offset {offset} in {file.path}, which has {rows} rows",
         hint="put the file back as it was, or start a new run in another run directory",
+    )
+
+
+def none_of_the_columns(file: DataFile, schema: pa.Schema) -> SourceError:
+    """The error for a file that shares no column with the others."""
+    return SourceError(
+        f"{file.path} has none of the columns {', '.join(schema.names)}",
+        plugin="files",
+        partition=file.name,
+        hint="leave the file out with the option `path`",
     )

@@ -59,8 +59,11 @@ class Framer(Protocol):
 class Parser(Protocol):
     """Makes columns of rows."""
 
-    def parse(self, data: bytes) -> pa.RecordBatch:
-        """The columns of these rows, which a framer found no fault with. Raises ArrowException for any it refuses."""
+    def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
+        """Rows that a framer found no fault with: their columns, without those rows that have a fault (row → which).
+
+        Raises ArrowException where it cannot tell which row is at fault.
+        """
 
     def explain(self, row: bytes, error: str) -> str:
         """What is wrong with a row that `parse` refused alone, or (`error` empty) did not read as one row."""
@@ -82,19 +85,22 @@ def utf8_fault(data: bytes) -> str | None:
     return None
 
 
-def parse_spans(parser: Parser, data: bytes, spans: Sequence[Span]) -> tuple[pa.RecordBatch, dict[int, str]]:
+def parse_spans(
+    parser: Parser, schema: pa.Schema, data: bytes, spans: Sequence[Span]
+) -> tuple[pa.RecordBatch, dict[int, str]]:
     """The columns of all rows without a fault, and index → fault for the others."""
     faults = {index: span.fault for index, span in enumerate(spans) if span.fault is not None}
     good = [index for index, span in enumerate(spans) if span.fault is None]
-    batches = [parser.parse(b"")]
+    batches: list[pa.RecordBatch] = []
 
     def attempt(low: int, high: int) -> None:
         rows = [data[spans[index].start : spans[index].stop] for index in good[low:high]]
         error = ""
         try:
-            batch = parser.parse(b"\n".join(rows) + b"\n")
-            if batch.num_rows == high - low:
+            batch, found = parser.parse(b"\n".join(rows) + b"\n")
+            if batch.num_rows + len(found) == high - low:
                 batches.append(batch)
+                faults.update({good[low + row]: fault for row, fault in found.items()})
                 return
         except pa.ArrowException as refused:
             error = str(refused)
@@ -107,15 +113,16 @@ def parse_spans(parser: Parser, data: bytes, spans: Sequence[Span]) -> tuple[pa.
 
     if good:
         attempt(0, len(good))
-    return one_batch(pa.Table.from_batches(batches)), faults
+    return one_batch(pa.Table.from_batches(batches, schema)), faults
 
 
 class TextReader:
     """Reads the rows of one CSV or JSON lines file. Lines that are empty are no rows and have no offset."""
 
     def __init__(self, file: DataFile, source: Input, framer: Framer, rest: bytes, max_row_bytes: int) -> None:
-        """`rest`: bytes that were read from `source` already. `parser` has to be set before `read`."""
-        self.parser: Parser | None = None
+        """`rest`: bytes that were read from `source` already."""
+        self._parser: Parser | None = None
+        self._schema: pa.Schema | None = None
         self._file = file
         self._source = source
         self._framer = framer
@@ -125,6 +132,10 @@ class TextReader:
         self._row = 0
         self._held: Block | None = None
         self._from = 0
+
+    def parse_with(self, parser: Parser, schema: pa.Schema) -> None:
+        """What makes columns, and which; has to be set before `read`."""
+        self._parser, self._schema = parser, schema
 
     def skip_to(self, offset: int) -> None:
         """Go on at this row. Raises WrongStream where there are fewer rows, SourceError where reading fails."""
@@ -157,23 +168,28 @@ class TextReader:
         self._source.close()
 
     def _parsed(self, block: Block, start: int) -> Part:
-        assert self.parser is not None
+        assert self._parser is not None
         name, stop = self._file.name, start + block.rows
-        if block.spans is None:
-            try:
-                batch = self.parser.parse(block.data)
-                if batch.num_rows == block.rows:
-                    return make_part(name, batch, start, stop)
-            except pa.ArrowException:
-                pass  # some row is at fault; which one is found below
+        parsed = self._parsed_at_once(block) if block.spans is None else None
+        if parsed is not None and not parsed[1]:
+            return make_part(name, parsed[0], start, stop)
         spans = self._spans(block)
-        batch, faults = parse_spans(self.parser, block.data, spans)
+        batch, faults = parsed or parse_spans(self._parser, self._schema, block.data, spans)
         rejects = [
             Reject(name, start + index, fault, block.data[spans[index].start : spans[index].stop][:KEPT_BYTES])
             for index, fault in sorted(faults.items())
         ]
         good = np.setdiff1d(np.arange(start, stop, dtype=np.int64), np.array([r.offset for r in rejects], np.int64))
         return make_part(name, batch, start, stop, good, rejects)
+
+    def _parsed_at_once(self, block: Block) -> tuple[pa.RecordBatch, dict[int, str]] | None:
+        """Columns and faults of a block that looks right; None where it is not, after all, one row a line."""
+        assert self._parser is not None
+        try:
+            batch, faults = self._parser.parse(block.data)
+        except pa.ArrowException:
+            return None
+        return (batch, faults) if batch.num_rows + len(faults) == block.rows else None
 
     def _spans(self, block: Block) -> Sequence[Span]:
         return block.spans or self._framer.frame(block.data, final=True, in_detail=True).spans or ()

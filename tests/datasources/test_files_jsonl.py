@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penrose_host.datasources.json_lines import JsonFramer
 from penrose_host.errors import SourceError
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 GOOD = '{"a": 0, "s": "x"}'
 
 
