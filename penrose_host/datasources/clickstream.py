@@ -40,7 +40,7 @@ class ClickstreamOptions(BaseModel):
 
 
 class ClickstreamSource(DataSource):
-    """Makes rows; partitions take turns, so that their event times advance together."""
+    """Synthetic clicks without end: seeded, with drift and late labels. Partitions take turns."""
 
     api_version: ClassVar[int] = API_VERSION
     Options = ClickstreamOptions

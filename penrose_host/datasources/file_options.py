@@ -85,7 +85,10 @@ class FilesOptions(_Options):
     max_row_bytes: int = Field(
         default=16 << 20, ge=64, le=256 << 20, description="a longer row of a CSV or JSON lines file is a bad row"
     )
-    storage_options: dict[str, Any] = Field(default={}, description="passed on to the fsspec file system of a URL")
+    storage_options: dict[str, Any] = Field(
+        default={},
+        description="passed on to the fsspec file system of a URL; secrets belong into its environment variables",
+    )
 
     @field_validator("path")
     @classmethod

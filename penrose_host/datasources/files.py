@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FilesSource"]
 
+_HINT = "put the file back as it was, or start a new run in another run directory"
+
 
 class FilesSource(DataSource):
-    """Reads files; see the module."""
+    """Rows from Parquet, CSV, JSON lines and Arrow IPC files, local or remote, compressed or not."""
 
     api_version: ClassVar[int] = API_VERSION
     Options = FilesOptions
@@ -42,11 +44,13 @@ class FilesSource(DataSource):
         self._schema: pa.Schema | None = None
         self._assigned: dict[str, int] = {}
         self._unfinished: list[str] = []
+        self._ended: set[str] = set()
         self._paused: frozenset[str] = frozenset()
         self._handles: dict[str, pa.NativeFile] = {}
         self._readers: dict[str, PartReader] = {}
         self._parts: dict[str, Part] = {}
         self._stamps: dict[str, Stamp] = {}
+        self._stamp_texts: dict[str, str] = {}
 
     @property
     def source_id(self) -> str:
@@ -65,18 +69,21 @@ class FilesSource(DataSource):
         for name, text in stamps.items():
             file = self._files.get(name)
             if file is None:
-                raise self._changed(name, name, "it is gone")
+                raise SourceError(
+                    f"{name} was read before the checkpoint, and no file of that name matches {self.options.path} now",
+                    plugin="files",
+                    partition=name,
+                    hint=_HINT,
+                )
             try:
                 stamp = Stamp.from_text(text)
             except (ValueError, TypeError) as error:
                 raise WrongStream(f"the stamp of {name!r} is not one of the datasource files: {text!r}") from error
-            with file.open() as handle, file.access():
-                change, self._stamps[name] = what_changed(stamp, handle, may_grow=self._may_grow(file))
-            if change:
-                raise self._changed(name, file.path, change)
+            with file.open() as handle:
+                self._stamp(name, self._unchanged(file, stamp, handle, "since the checkpoint"))
 
     def stamps(self) -> Mapping[str, str]:
-        return {name: stamp.to_text() for name, stamp in self._stamps.items()}
+        return self._stamp_texts
 
     def open(self, assignment: Mapping[str, int | None]) -> None:
         for name, offset in assignment.items():
@@ -85,16 +92,18 @@ class FilesSource(DataSource):
             if name not in self._files:
                 raise WrongStream(
                     f"the position has a partition {name!r}, but no file of that name matches {self.options.path}",
-                    hint="put the file back, or start a new run in another run directory",
+                    hint=_HINT,
                 )
             if offset is not None and offset < 0:
                 raise WrongStream(f"partition {name!r} cannot start at offset {offset}")
             self._assigned[name] = offset or 0
             known = self._stamps.get(name)
-            if known is None or known.rows is None or known.rows != offset:
-                self._unfinished.append(name)
-                if offset:  # so that a position that cannot be is an error now, not when its turn comes
-                    self._reader(name)
+            if known is not None and known.rows is not None and known.rows == offset:
+                self._ended.add(name)
+                continue
+            self._unfinished.append(name)
+            if offset:  # so that a position that cannot be is an error now, not when its turn comes
+                self._reader(name)
         self._unfinished.sort()
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - files never keep one waiting
@@ -116,7 +125,7 @@ class FilesSource(DataSource):
         self._paused = frozenset(partitions)
 
     def ended(self) -> Collection[str]:
-        return self._assigned.keys() - set(self._unfinished)
+        return self._ended
 
     def close(self) -> None:
         for name in list(self._readers):
@@ -140,19 +149,36 @@ class FilesSource(DataSource):
             schema = self._fixed_schema()
             handle = self._handles[name] = file.open()
             with file.access():
-                self._stamps[name] = take_stamp(handle)
+                self._stamp(name, take_stamp(handle))
             reader = self._readers[name] = open_reader(file, handle, self.options, schema)
             reader.skip_to(self._assigned[name])
         return self._readers[name]
 
     def _finish(self, name: str) -> None:
         """Everything of this partition has been read: its stamp now covers just that, and says how many rows it is."""
-        handle, file = self._handles.pop(name), self._files[name]
+        handle, file = self._handles[name], self._files[name]
+        size = handle.tell() if self._may_grow(file) else None
+        self._unchanged(file, self._stamps[name], handle, "while it was read")
         with file.access():
-            size = handle.tell() if self._may_grow(file) else None
-            self._stamps[name] = replace(take_stamp(handle, size), rows=self._assigned[name])
+            self._stamp(name, replace(take_stamp(handle, size), rows=self._assigned[name]))
         self._readers.pop(name).close()
+        self._handles.pop(name).close()
         self._unfinished.remove(name)
+        self._ended.add(name)
+
+    def _stamp(self, name: str, stamp: Stamp) -> None:
+        self._stamps[name] = stamp
+        self._stamp_texts[name] = stamp.to_text()
+
+    def _unchanged(self, file: DataFile, stamp: Stamp, handle: pa.NativeFile, when: str) -> Stamp:
+        """What is true of the file now. Raises SourceError where it is not what the stamp says any more."""
+        with file.access():
+            change, now = what_changed(stamp, handle, may_grow=self._may_grow(file))
+        if change:
+            raise SourceError(
+                f"{file.path} has changed {when}: {change}", plugin="files", partition=file.name, hint=_HINT
+            )
+        return now
 
     def _fixed_schema(self) -> pa.Schema:
         """The columns of all files: those of the first file that has rows, whoever reads it."""
@@ -177,12 +203,3 @@ class FilesSource(DataSource):
 
         form, compression, _ = form_of(file, self.options)
         return form in ("csv", "jsonl") and compression == "none"
-
-    @staticmethod
-    def _changed(name: str, path: str, change: str) -> SourceError:
-        return SourceError(
-            f"{path} has changed since the checkpoint: {change}",
-            plugin="files",
-            partition=name,
-            hint="put the file back as it was, or start a new run in another run directory",
-        )

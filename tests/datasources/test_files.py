@@ -362,7 +362,8 @@ def test_a_file_that_changed_is_refused_by_name(files, tmp_path, change, reads):
         case "a row put in":
             middle = data.index(b"\n", len(data) // 2) + 1
             path.write_bytes(data[:middle] + b"5\n" + data[middle:])
-    with pytest.raises(SourceError, match=r"a\.csv has changed since the checkpoint") as caught:
+    message = r"a\.csv was read before" if change == "gone" else r"a\.csv has changed since the checkpoint"
+    with pytest.raises(SourceError, match=message) as caught:
         files(tmp_path / "*.csv").expect(stamps)
     assert caught.value.partition == "a.csv"
 
@@ -389,6 +390,19 @@ def test_a_last_row_that_was_written_on_after_it_was_read_is_refused(files, tmp_
         files(path).expect(stamps)
     put(path, [1, 2, 3, 4])
     files(path).expect(stamps)
+
+
+def test_a_file_that_is_rewritten_while_it_is_read_is_an_error(files, tmp_path):
+    for name in ("a.csv", "b.csv.gz"):
+        path = tmp_path / name
+        write_kind(path, name[2:], range(1, 50))
+        source = files(path)
+        source.open({name: None})
+        source.read(10, 1.0)
+        write_kind(path, name[2:], range(2, 50))
+        with pytest.raises(SourceError, match=rf"{name} has changed while it was read"):
+            source.read(100, 1.0), source.read(100, 1.0)
+        source.close()
 
 
 def test_parquet_may_not_grow(files, tmp_path):

@@ -31,7 +31,7 @@ class FlightsOptions(BaseModel):
 
 
 class FlightsSource(DataSource):
-    """Hands out slices of a table in memory; of several partitions, always the one whose next flight leaves first."""
+    """The flights that left New York in 2013, in order; of several partitions, the one whose next flight is first."""
 
     api_version: ClassVar[int] = API_VERSION
     Options = FlightsOptions
