@@ -308,7 +308,9 @@ def test_a_broken_pipe_elsewhere_is_not_taken_for_a_reader_that_went_away(site):
 
 
 def test_an_interrupt_exits_with_130_and_no_traceback(idle):
-    source = "import os, signal, threading\nos.kill(os.getpid(), signal.SIGINT)\nthreading.Event().wait(60)"
+    # (A shell starts background jobs with SIGINT ignored: ask for the usual handler first.)
+    usual = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    source = f"import os, signal, threading\n{usual}\nos.kill(os.getpid(), signal.SIGINT)\nthreading.Event().wait(60)"
     idle.add("penrose-slow", {"penrose.hooks": {"slow": "slow_hook:X"}}, {"slow_hook": source})
     result = idle.penrose("plugins", "show", "slow")
     assert (result.returncode, result.stderr) == (130, "interrupted\n")
