@@ -11,7 +11,7 @@ from pathlib import Path
 from penrose_host.errors import CheckpointError
 from penrose_host.snapshots import Buffer
 
-__all__ = ["digest_file", "sync_folder", "write_atomic", "write_file"]
+__all__ = ["digest_file", "hint_of", "sync_folder", "write_atomic", "write_file"]
 
 
 def write_file(path: Path, data: Buffer | Iterable[Buffer]) -> tuple[int, str]:
@@ -66,10 +66,13 @@ def digest_file(path: Path) -> tuple[int, str]:
 
 def write_failed(path: Path, error: OSError) -> CheckpointError:
     """What to raise where `path` could not be written."""
+    return CheckpointError(f"cannot write {path}: {error.strerror or error}", path=path, hint=hint_of(error))
+
+
+def hint_of(error: OSError) -> str:
+    """What to do about a file of a run that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "the disk is full: free some space and start the same command again; it resumes from the last checkpoint"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        hint = "make the folder writable, or choose another with --run-dir"
-    else:
-        hint = "when this is mended, start the same command again; it resumes from the last checkpoint"
-    return CheckpointError(f"cannot write {path}: {error.strerror or error}", path=path, hint=hint)
+        return "the disk is full: free some space and start the same command again; it resumes from the last checkpoint"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable, or choose another with --run-dir"
+    return "when this is mended, start the same command again; it resumes from the last checkpoint"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -13,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from penrose_host.batch import Position
-from penrose_host.checkpoints.disk import digest_file, sync_folder, write_atomic, write_failed
-from penrose_host.checkpoints.fragments import FragmentWriter, PartReader, damaged
-from penrose_host.checkpoints.manifest import CheckpointInfo, Manifest, canonical
+from penrose_host.checkpoints.disk import digest_file, hint_of, write_atomic, write_failed
+from penrose_host.checkpoints.epochs import Epochs, is_id, parse_id, superseded
+from penrose_host.checkpoints.fragments import FRAGMENT, FragmentWriter, PartReader, damaged, read_verified
+from penrose_host.checkpoints.manifest import CheckpointInfo, Manifest
 from penrose_host.cluster import Role
-from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, Fenced
+from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
 from penrose_host.snapshots import CheckpointReader, FileRef
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
 MANIFEST = "manifest.json"
 LATEST = "LATEST"
-_ID = re.compile(r"(\d{8,})-e(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +43,29 @@ class CheckpointStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.epoch = 0
+        self._epochs = Epochs(root / "epochs")
+
+    @property
+    def epoch(self) -> int:
+        """This process's own, 0 before it has claimed one."""
+        return self._epochs.mine
 
     # -- finding ----------------------------------------------------------------------------------
 
+    def ids(self) -> Sequence[str]:
+        """Every checkpoint of the run's line, oldest first, readable or not: what no later life left behind."""
+        epochs = self._epochs.read()
+        return [f.name for f in self._folders() if (f / MANIFEST).exists() and not superseded(f.name, epochs)]
+
     def list(self) -> tuple[CheckpointInfo, ...]:
-        """Every checkpoint of the run's line, oldest first. Raises CheckpointDamaged for an unreadable manifest."""
-        return tuple(self._manifest(id).info() for id in self._ids())
+        """All of them in short. Raises CheckpointDamaged for an unreadable manifest."""
+        return tuple(self._manifest(id).info() for id in self.ids())
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint; None where there is none. Raises CheckpointDamaged where it cannot be trusted."""
-        ids = self._ids()
-        pointer = self.root / LATEST
-        named = pointer.read_text().strip() if pointer.exists() else ""
-        if named and named not in ids and not self._superseded(named):
+        ids = self.ids()
+        named = self._named()
+        if named and named not in ids and not superseded(named, self._epochs.read()):
             raise damaged(self.root / named / MANIFEST, "it is gone, though this checkpoint was finished")
         return self.open(ids[-1]) if ids else None
 
@@ -75,6 +81,8 @@ class CheckpointStore:
                 raise damaged(path, "it is gone")
             if path.stat().st_size != ref.bytes:
                 raise damaged(path, f"it has {path.stat().st_size} bytes instead of {ref.bytes}")
+            if ref.path.endswith(f"/{FRAGMENT}"):  # the one file that restoring does not read, and so verify
+                read_verified(self.root, ref)
         return checkpoint
 
     def verify(self, id: str) -> None:
@@ -92,32 +100,23 @@ class CheckpointStore:
 
     def claim(self, restored_from: Checkpoint | None) -> int:
         """Take the run over: whoever owned it can no longer commit. Returns the new epoch. Raises CheckpointError."""
-        folder = self.root / "epochs"
-        sequence = restored_from.manifest.sequence if restored_from else 0
-        body = canonical({"resumed_after": sequence, "from": restored_from.manifest.id if restored_from else None})
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            epoch = max(self._epochs(), default=0) + 1
-            while True:
-                draft = folder / f"claim-{os.getpid()}-{epoch}.tmp"
-                draft.write_bytes(body)
+        if restored_from is None:
+            return self._epochs.claim(0, None)
+        return self._epochs.claim(restored_from.manifest.sequence, restored_from.manifest.id)
+
+    def sweep(self) -> None:
+        """Remove what earlier lives of the run left unfinished; for who has claimed it. Raises CheckpointError."""
+        epochs = self._epochs.read()
+        for folder in self._folders():
+            if not (folder / MANIFEST).exists() and superseded(folder.name, epochs):
                 try:
-                    # A hard link fails where the name exists: two claimers never get one epoch.
-                    os.link(draft, folder / f"{epoch:08d}.json")
-                    break
-                except FileExistsError:
-                    epoch += 1
-                finally:
-                    draft.unlink()
-            sync_folder(folder)
-        except OSError as error:
-            raise write_failed(folder, error) from error
-        self.epoch = epoch
-        return epoch
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    raise _cannot_remove(folder, error) from error
 
     def begin(self, sequence: int) -> Path:
         """The folder of a new checkpoint, empty. Raises Fenced or CheckpointError."""
-        self._check_owner()
+        self._epochs.check_owner()
         folder = self.root / f"{sequence:08d}-e{self.epoch}"
         try:
             if folder.exists():
@@ -142,8 +141,8 @@ class CheckpointStore:
         external_id: str | None = None,
     ) -> Manifest:
         """Write the manifest: from here on the checkpoint exists. Raises Fenced or CheckpointError."""
-        self._check_owner()
-        sequence, epoch = _parse(folder.name)
+        self._epochs.check_owner()
+        sequence, epoch = parse_id(folder.name)
         manifest = Manifest(folder.name, sequence, epoch, time.time(), rows, position, files, job, external_id)
         write_atomic(folder / MANIFEST, manifest.encode())
         write_atomic(self.root / LATEST, f"{folder.name}\n".encode())
@@ -154,7 +153,7 @@ class CheckpointStore:
 
         A file lives as long as any kept manifest lists it, whichever checkpoint it was written for.
         """
-        kept = set(self._ids()[-keep:])
+        kept = set(self.ids()[-keep:])
         if pinned is not None:
             kept.add(self._resolve(pinned))
         needed = {self.root / r.checkpoint / r.path for id in kept for r in self._manifest(id).files.values()}
@@ -173,45 +172,27 @@ class CheckpointStore:
                 if not any(folder.iterdir()):
                     folder.rmdir()
             except OSError as error:
-                raise CheckpointError(f"cannot remove the old checkpoint {folder}: {error}", path=folder) from error
+                raise _cannot_remove(folder, error) from error
 
     # -- inside -----------------------------------------------------------------------------------
 
     def _folders(self) -> Sequence[Path]:
         if not self.root.is_dir():
             return []
-        return sorted((p for p in self.root.iterdir() if _ID.fullmatch(p.name)), key=lambda p: _parse(p.name))
+        return sorted((p for p in self.root.iterdir() if is_id(p.name)), key=lambda p: parse_id(p.name))
 
-    def _ids(self) -> Sequence[str]:
-        """Ids with a manifest, in order, without those that a later life did not build on."""
-        return [f.name for f in self._folders() if (f / MANIFEST).exists() and not self._superseded(f.name)]
-
-    def _epochs(self) -> dict[int, int]:
-        """Epoch → the sequence number after which its life went on."""
-        epochs = {}
-        for path in (self.root / "epochs").glob("*.json"):
-            try:
-                epochs[int(path.stem)] = int(json.loads(path.read_bytes())["resumed_after"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise CheckpointDamaged(
-                    f"{path} is not readable: {error}",
-                    path=path,
-                    hint="the run's history is unknown; start a new run directory with --run-dir",
-                ) from error
-        return epochs
-
-    def _superseded(self, id: str) -> bool:
-        sequence, epoch = _parse(id)
-        return any(later > epoch and sequence > after for later, after in self._epochs().items())
-
-    def _check_owner(self) -> None:
-        newest = max(self._epochs(), default=0)
-        if newest != self.epoch:
-            raise Fenced(
-                f"this process owns epoch {self.epoch} of {self.root}, but epoch {newest} has taken over",
-                path=self.root,
-                hint="another process runs this job now; this one must stop",
-            )
+    def _named(self) -> str:
+        """The id that LATEST names; empty where there is no such file. Raises CheckpointDamaged."""
+        path = self.root / LATEST
+        try:
+            named = path.read_bytes().decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise damaged(path, error.strerror or str(error)) from error
+        if not is_id(named):
+            raise damaged(path, "its content is not what was written")
+        return named
 
     def _manifest(self, id: str) -> Manifest:
         path = self.root / id / MANIFEST
@@ -223,21 +204,32 @@ class CheckpointStore:
             raise damaged(path, error.strerror or str(error)) from error
 
     def _resolve(self, id: str) -> str:
-        folders = [folder.name for folder in self._folders()]
-        if id in folders:
+        ids, folders = self.ids(), [folder.name for folder in self._folders()]
+        if id in ids or (id in folders and not (self.root / id / MANIFEST).exists()):
             return id
-        for folder in reversed(self._ids()):
-            if self._manifest(folder).external_id == id:
-                return folder
+        if id in folders:
+            raise CheckpointNotFound(
+                f"checkpoint {id} of {self.root} was left behind: the run went back to an earlier one since then",
+                path=self.root / id,
+                hint=f"`penrose checkpoints list {self.root.parent}` shows what there is",
+            )
+        unreadable: CheckpointDamaged | None = None
+        for name in reversed(ids):
+            try:
+                if self._manifest(name).external_id == id:
+                    return name
+            except CheckpointDamaged as error:
+                unreadable = unreadable or error
+        if unreadable is not None:
+            raise unreadable
         raise CheckpointNotFound(
-            f"{self.root} has no checkpoint {id!r}; it has {', '.join(folders) or 'none'}",
+            f"{self.root} has no checkpoint {id!r}; it has {', '.join(ids) or 'none'}",
             path=self.root,
             hint=f"`penrose checkpoints list {self.root.parent}` shows what there is",
         )
 
 
-def _parse(id: str) -> tuple[int, int]:
-    match = _ID.fullmatch(id)
-    if match is None:
-        raise CheckpointNotFound(f"{id!r} is no checkpoint id", hint="an id looks like 00000012-e1")
-    return int(match[1]), int(match[2])
+def _cannot_remove(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot remove the old checkpoint {folder}: {error.strerror or error}", path=folder, hint=hint_of(error)
+    )

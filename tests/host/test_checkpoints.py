@@ -158,7 +158,7 @@ def test_a_manifest_that_a_replaced_process_wrote_too_late_does_not_count(tmp_pa
     # The check of the old process has passed; now it is replaced, and writes its manifest all the same.
     epoch = old.epoch
     new.claim(restored)
-    old._check_owner = lambda: None  # type: ignore[method-assign]
+    old._epochs.check_owner = lambda: None  # type: ignore[method-assign]
     assert old.epoch == epoch
     old.commit(folder, files, rows=0, position=Position("s"), job={})
     latest = CheckpointStore(tmp_path).latest()
