@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from penrose_host.interfaces import Capability, DataSource
@@ -57,10 +58,14 @@ class Loop:
         self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
         try:
             reason = self._pull()
-            if self.session.last_checkpoint is None or self._state() != start:
+            ended = reason == "end-of-stream"
+            if self.session.last_checkpoint is None or self._state() != start or ended > self.session.finished:
                 self._finish(reason)
-        finally:
-            self.reader.close()
+        except BaseException:
+            with suppress(Exception):  # whatever else goes wrong now is not why the run ends
+                self.reader.close()
+            raise
+        self.reader.close()
         return reason
 
     def _pull(self) -> str:
@@ -118,12 +123,13 @@ class Loop:
 
     def _finish(self, reason: str) -> None:
         """The last report and the last checkpoint."""
+        ended = reason == "end-of-stream"
         self._committed(self.session.poll(wait=True))
-        if reason == "end-of-stream":
+        if ended:
             self.session.report(final=True)
-        self.session.checkpoint()
+        self.session.checkpoint(finished=ended)
         self._committed(self.session.poll(wait=True))
-        if reason != "end-of-stream":
+        if not ended:
             # Behind the checkpoint: a resumed run cuts this line off, and ends as if it had never stopped.
             self.session.report()
 

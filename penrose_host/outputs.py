@@ -6,14 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from penrose_host.checkpoints.disk import sync_folder
-from penrose_host.errors import CheckpointDamaged, PenroseError
+from penrose_host.errors import CheckpointDamaged
+from penrose_host.rundir import cannot_write
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     import numpy.typing as npt
 
     from penrose_host.rows import Rows
@@ -28,33 +31,54 @@ class LinesFile:
     """A text file that grows by lines; `length` in bytes is what a checkpoint remembers of it."""
 
     def __init__(self, path: Path, length: int = 0) -> None:
-        """Go on behind the first `length` bytes; what follows them is cut off."""
+        """Go on behind the first `length` bytes; nothing is changed before `cut`. Raises CheckpointDamaged."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = path.open("ab")
-        found = self._file.tell()
+        self.length = length
+        self._file: FileIO | None = None
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            found = 0
+        except OSError as error:
+            raise cannot_write(path, error) from error
         if found < length:
             raise CheckpointDamaged(
                 f"{path} has {found} bytes, the checkpoint knows of {length}",
                 path=path,
                 hint="put the file back, pick an older checkpoint with --resume-from, or use another --run-dir",
             )
-        self._file.truncate(length)
-        self.length = length
+
+    def cut(self) -> None:
+        """Cut off what the checkpoint does not know of; from now on lines can be added. Raises RunDirectoryError."""
+        try:
+            self._file = self.path.open("ab", buffering=0)
+            os.ftruncate(self._file.fileno(), self.length)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def append(self, line: bytes) -> None:
-        """Add a line (without its end), visible to readers at once."""
-        self._file.write(line + b"\n")
-        self._file.flush()
+        """Add a line (without its end), visible to readers at once. Raises RunDirectoryError."""
+        assert self._file is not None
+        rest = memoryview(line + b"\n")
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self.length += len(line) + 1
 
     def sync(self) -> None:
-        """Make what was appended durable."""
-        os.fsync(self._file.fileno())
+        """Make what was appended durable. Raises RunDirectoryError."""
+        assert self._file is not None
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """May be called twice."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class PredictionsFolder:
@@ -65,26 +89,31 @@ class PredictionsFolder:
     """
 
     def __init__(self, folder: Path, heads: tuple[str, ...], parts: int = 0) -> None:
-        """Go on behind the first `parts` parts; later ones, and drafts, are removed."""
+        """Go on behind the first `parts` parts; nothing is changed before `cut`. Raises CheckpointDamaged."""
         self.folder = folder
         self.parts = parts
         self._heads = heads
         self._columns: list[dict[str, npt.NDArray[Any]]] = []
         self._names: tuple[str, ...] = ()
         self._count = 0
-        self._unsynced: list[Path] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        known = [self._path(number) for number in range(parts)]
-        for path in folder.glob("part-*.parquet*"):
-            if path not in known:
-                path.unlink()
-        for path in known:
+        for path in map(self._path, range(parts)):
             if not path.exists():
                 raise CheckpointDamaged(
                     f"{path} is gone, though the checkpoint knows of it",
                     path=path,
                     hint="put the file back, pick an older checkpoint with --resume-from, or use another --run-dir",
                 )
+
+    def cut(self) -> None:
+        """Remove the parts that the checkpoint does not know of, and drafts. Raises RunDirectoryError."""
+        known = {self._path(number).name for number in range(self.parts)}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.glob("part-*.parquet*"):
+                if path.name not in known:
+                    path.unlink()
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
     def append(self, rows: Rows) -> None:
         """Take scored rows; nothing but the columns that will be written is kept."""
@@ -113,28 +142,24 @@ class PredictionsFolder:
         return part
 
     def write(self, part: Part | None) -> None:
-        """Write a part that `roll` closed."""
+        """Write a part that `roll` closed, durably but for its name. Raises RunDirectoryError."""
         if part is None:
             return
         draft = part.path.with_name(part.path.name + ".tmp")
         try:
             part.write(draft)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
             draft.replace(part.path)
         except OSError as error:
-            raise PenroseError(
-                f"cannot write predictions to {part.path}: {error}",
-                hint="when this is mended, start the same command again; it resumes from the last checkpoint",
-            ) from error
-        self._unsynced.append(part.path)
+            raise cannot_write(part.path, error) from error
 
     def sync(self) -> None:
-        """Make every part written so far durable."""
-        written, self._unsynced = self._unsynced, []
-        for path in written:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if written:
+        """Make the names of all parts durable. Raises RunDirectoryError."""
+        try:
             sync_folder(self.folder)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"

@@ -57,7 +57,7 @@ class Reader:
         self._lag_at = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._error: BaseException | None = None
-        self._raised = False
+        self._late_error: BaseException | None = None
         self._stopping = False
         self._paused: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="penrose-reader", daemon=True)
@@ -75,7 +75,6 @@ class Reader:
                 self._changed.notify_all()
                 return delivery
             if self._error is not None:
-                self._raised = True
                 raise self._error
             return None
 
@@ -99,14 +98,15 @@ class Reader:
     def close(self) -> None:
         """Finish the calls that were asked for, close the source, end the thread.
 
-        Raises what went wrong on the thread, if `get` has not raised it. May be called twice.
+        Raises what went wrong in a call or in closing. What reading ahead ran into and `get` did not come to is
+        left for the next life of the run. May be called twice.
         """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self._thread.join()
-        error, self._error = self._error, None
-        if error is not None and not self._raised:
+        error, self._late_error = self._late_error, None
+        if error is not None:
             raise error
 
     # -- on the thread ------------------------------------------------------------------------------
@@ -118,15 +118,16 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            try:
-                self._source.open(self._assignment)
-                self._read_all()
-            finally:
-                self._source.close()
+            self._source.open(self._assignment)
+            self._read_all()
         except BaseException as error:  # reported by `get`, on the training thread
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
+        try:
+            self._source.close()
+        except BaseException as error:  # reported by `close`
+            self._late_error = self._late_error or error
 
     def _read_all(self) -> None:
         ended: frozenset[str] = frozenset()
@@ -172,12 +173,13 @@ class Reader:
         while True:
             self._run_calls()
             with self._changed:
+                if self._calls:
+                    continue
                 if self._stopping:
                     return False
                 if self._bytes < MAX_BYTES:
                     return True
-                if not self._calls:
-                    self._changed.wait()
+                self._changed.wait()
 
     def _serve_calls(self) -> None:
         """The stream has ended: only commits are still asked for."""
@@ -196,7 +198,11 @@ class Reader:
                 if not self._calls:
                     return
                 call = self._calls.popleft()
-            call()
+            try:
+                call()
+            except BaseException as error:
+                self._late_error = error
+                raise
 
     def _deliver(self, delivery: Delivery) -> None:
         with self._changed:

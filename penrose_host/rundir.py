@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from penrose_host.checkpoints.disk import hint_of
 from penrose_host.errors import RunDirectoryError
 
-__all__ = ["locked"]
+__all__ = ["cannot_write", "keep", "locked"]
 
 
 @contextmanager
@@ -42,11 +43,22 @@ def locked(run_dir: Path) -> Iterator[None]:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            raise RunDirectoryError(
-                f"cannot write to the run directory {run_dir}: {error.strerror}",
-                path=run_dir,
-                hint="free some space, or choose another directory with --run-dir",
-            ) from error
+            raise cannot_write(run_dir / "lock", error) from error
         yield
     finally:
         os.close(handle)
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a small file of the run directory anew. Raises RunDirectoryError."""
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> RunDirectoryError:
+    """What to raise where a file of the run directory could not be written."""
+    return RunDirectoryError(f"cannot write {path}: {error.strerror or error}", path=path, hint=hint_of(error))

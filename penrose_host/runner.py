@@ -19,7 +19,7 @@ from penrose_host.interfaces import DataSource, Environment, ExecutorContext, Ru
 from penrose_host.loop import Loop
 from penrose_host.operator import Operator
 from penrose_host.plugins.hooks import Hooks
-from penrose_host.rundir import locked
+from penrose_host.rundir import keep, locked
 from penrose_host.session import Session, SessionParts
 from penrose_host.signals import StopRequest, stop_on_signals
 from penrose_host.tables import Tables
@@ -91,7 +91,7 @@ class HostRuntime(Runtime):
     def run_role(self, role: Role, index: int, cluster: ClusterSpec) -> RunResult:
         skip: set[int] = set()
         with locked(self._run_dir), stop_on_signals(self._stop):
-            (self._run_dir / "job.yaml").write_text(self._resolved.to_yaml())
+            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
             while True:
                 try:
                     return self._train(role, index, cluster, frozenset(skip))
@@ -115,6 +115,7 @@ class HostRuntime(Runtime):
             opened = self._open(
                 stack, Role.CHIEF, 0, cluster, source_id, resume_from=resume_from, latest=False, skip=frozenset()
             )
+            opened.session.start()
             yield Operator(opened.session, opened.encoder, partitions)
 
     # -- one life of a role -------------------------------------------------------------------------
@@ -139,6 +140,8 @@ class HostRuntime(Runtime):
                 position = opened.checkpoint.manifest.position
                 assignment |= position.offsets
                 source.expect(session.source_state)
+            # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on.
+            session.start()
             loop = Loop(
                 self._resolved.job,
                 session,
@@ -173,7 +176,7 @@ class HostRuntime(Runtime):
         latest: bool,
         skip: frozenset[int],
     ) -> _Opened:
-        """Restore, claim and build. What must be closed is left on `stack`."""
+        """Restore and build; nothing on disk is changed. What must be closed is left on `stack`."""
         resolved, job = self._resolved, self._resolved.job
         hooks = Hooks(on_failure=self._display.hook_failed if self._display is not None else None)
         for hook in resolved.hooks:
@@ -189,7 +192,6 @@ class HostRuntime(Runtime):
         executor = resolved.executor.create()
         stack.callback(executor.close)
         executor.setup(ExecutorContext(encoder.spec, role, index, cluster, job.seed, tables))
-        store.claim(checkpoint)
         session = Session(
             SessionParts(
                 job=job,

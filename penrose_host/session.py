@@ -59,12 +59,15 @@ class Session:
     """Takes rows, works through them, reports, and takes checkpoints that are written behind training."""
 
     def __init__(self, parts: SessionParts, checkpoint: Checkpoint | None) -> None:
-        """`checkpoint`: go on from here; everything the run wrote after it is cut off."""
+        """`checkpoint`: go on from here. It is restored and verified, and nothing on disk is changed before `start`."""
         job = parts.job
         heads = tuple(label.name for label in job.features.labels)
         names = Names()
         self._parts = parts
+        self._restored = checkpoint
         self._source_state: dict[str, str] = {}
+        #: Whether the stream had ended when the last checkpoint was taken, and its last report is written.
+        self.finished = False
         self.metrics = ProgressiveMetrics(heads, job.metrics)
         progress = Progress(parts.source_id, names)
         outputs: dict[str, int] = {"metrics": 0, "dead_letters": 0, "predictions": 0}
@@ -74,7 +77,7 @@ class Session:
             parts.executor.restore(self._reader(checkpoint, "executor"))
             if parts.tables is not None:
                 parts.tables.restore(checkpoint)
-            outputs, self._source_state = self._read_host_state(checkpoint)
+            outputs = self._read_host_state(checkpoint)
         self.progress = progress
         self._lines = LinesFile(parts.run_dir / "metrics.jsonl", outputs["metrics"])
         self._dead_letters = LinesFile(parts.run_dir / "dead-letter.jsonl", outputs["dead_letters"])
@@ -96,7 +99,6 @@ class Session:
                 worker=parts.index,
             ),
             progress,
-            incarnation=parts.store.epoch,
             on_scored=self._predictions.append if self._predictions is not None else None,
             skip_steps=parts.skip_steps,
         )
@@ -105,6 +107,7 @@ class Session:
             restore_waiting(reader, self.trainer)
             for rows in read_pending(reader):
                 self.trainer.add(rows)
+        self._outputs = outputs
         self._pinned: str | None = checkpoint.manifest.external_id if checkpoint else None
         self._sequence = checkpoint.manifest.sequence if checkpoint else 0
         self._checkpointer = Checkpointer()
@@ -112,6 +115,16 @@ class Session:
         self._reported_rows, self._reported_at = progress.rows, time.perf_counter()
         self.last_report: Mapping[str, Any] = {}
         self.last_checkpoint = checkpoint.manifest if checkpoint else None
+
+    def start(self) -> None:
+        """Take the run over, and cut its files back to the checkpoint. Raises CheckpointError, RunDirectoryError."""
+        # The claim comes first: were the files cut and the claim not made, a newer checkpoint would miss their ends.
+        self.trainer.incarnation = self._parts.store.claim(self._restored)
+        self._lines.cut()
+        self._dead_letters.cut()
+        if self._predictions is not None:
+            self._predictions.cut()
+        self._parts.store.sweep()
 
     @property
     def executor(self) -> Executor:
@@ -200,11 +213,14 @@ class Session:
         """Whether a checkpoint is still being written."""
         return self._checkpointer.busy
 
-    def checkpoint(self, *, position: Position | None = None, external_id: str | None = None) -> None:
+    def checkpoint(
+        self, *, position: Position | None = None, external_id: str | None = None, finished: bool = False
+    ) -> None:
         """Freeze this instant and write it behind. `position`, `external_id`: an engine's own.
 
-        The one before must have ended (`poll` or `wait`).
+        `finished`: the stream has ended. The checkpoint before must have ended (`poll` or `wait`).
         """
+        self.finished = finished
         self.settle(everything=external_id is not None)
         rows = self.progress.rows
         # An engine's position stands for everything it pushed; ours for what was scored.
@@ -276,19 +292,20 @@ class Session:
         self._dead_letters.close()
 
     def _host_state(self) -> bytes:
-        outputs = {
-            "metrics": self._lines.length,
-            "dead_letters": self._dead_letters.length,
-            "predictions": self._predictions.parts if self._predictions is not None else 0,
-        }
-        return json.dumps({"outputs": outputs, "stamps": self._source_state}, sort_keys=True).encode()
+        self._outputs |= {"metrics": self._lines.length, "dead_letters": self._dead_letters.length}
+        # Parts that a life without predictions did not touch are still there for the next one.
+        if self._predictions is not None:
+            self._outputs["predictions"] = self._predictions.parts
+        state = {"outputs": self._outputs, "stamps": self._source_state, "finished": self.finished}
+        return json.dumps(state, sort_keys=True).encode()
 
-    def _read_host_state(self, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[str, str]]:
+    def _read_host_state(self, checkpoint: Checkpoint) -> dict[str, int]:
         prefix = f"{self._parts.role}-{self._parts.index}"
         reader = checkpoint.reader(self._parts.role, self._parts.index, "")
         try:
             state = json.loads(reader.read("host.json"))
-            return dict(state["outputs"]), dict(state["stamps"])
+            self._source_state, self.finished = dict(state["stamps"]), bool(state["finished"])
+            return dict(state["outputs"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointDamaged(f"{prefix}/host.json cannot be understood: {error}") from error
 
