@@ -109,7 +109,7 @@ def _text(
 
     def parser(schema: pa.Schema) -> Parser:
         for field in schema:
-            if pa.types.is_nested(field.type):
+            if field.name in names and pa.types.is_nested(field.type):
                 raise SourceError(
                     f"column {field.name!r} is {field.type}, which {file.path}, a CSV file, cannot hold",
                     plugin="files",

@@ -182,6 +182,21 @@ def test_only_files_that_are_being_read_are_open(files, tmp_path):
     source.close()
 
 
+def test_too_many_open_files_are_an_error_that_says_what_helps(tmp_path):
+    for number in range(60):
+        put(tmp_path / f"{number:02}.csv", range(3))
+    code = (
+        "import resource, sys; from penrose_host.datasources.files import FilesSource as S; "
+        "s = S(S.Options(path=sys.argv[1])); names = s.partitions(); s.open(dict.fromkeys(names)); s.read(1, 1.0); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)); "
+        "[s.pause(names[:n]) or s.read(1, 1.0) for n in range(60)]"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, tmp_path / "*.csv"], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "SourceError: cannot open" in ran.stderr
+    assert "raise `ulimit -n`" in ran.stderr
+
+
 def test_an_assignment_can_grow(files, tmp_path):
     put(tmp_path / "a.csv", range(4))
     put(tmp_path / "b.csv", range(4))

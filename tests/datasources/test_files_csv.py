@@ -131,6 +131,15 @@ def test_columns_are_matched_by_name_and_missing_ones_are_null(files, read, tmp_
     assert list(stream.rows["b.csv"][0].items()) == [("z", 5), ("x", 4), ("y", None)]
 
 
+def test_a_csv_file_cannot_hold_lists_but_may_lack_them(files, read, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"x": 1, "l": [1]}\n')
+    (tmp_path / "b.csv").write_text("x\n2\n")
+    assert read(files(tmp_path / "*")).values("l") == [[1], None]
+    (tmp_path / "b.csv").write_text("x,l\n2,3\n")
+    with pytest.raises(SourceError, match=r"column 'l' is list<.*b\.csv, a CSV file, cannot hold"):
+        read(files(tmp_path / "*"))
+
+
 @pytest.mark.parametrize("tail", [b"", b"\n", b"\nlast,1"])
 def test_a_field_of_100_megabytes_is_one_reject_in_bounded_memory(files, read, tmp_path, tail):
     with (tmp_path / "a.csv").open("wb") as file:
