@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from penrose_host.checkpoints import Checkpoint, CheckpointStore
 from penrose_host.cluster import ClusterSpec, Role
-from penrose_host.config.job import Job, difference
+from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, load, resolve
-from penrose_host.errors import CheckpointError, ConfigError, NonFiniteLoss, WrongStream
+from penrose_host.errors import ConfigError, NonFiniteLoss, WrongStream
 from penrose_host.exports import export
 from penrose_host.features.encoder import FeatureEncoder
-from penrose_host.interfaces import DataSource, Environment, ExecutorContext, RunResult, Runtime
+from penrose_host.interfaces import DataSource, Environment, RunResult, Runtime
 from penrose_host.loop import Loop
+from penrose_host.model import build, refuse_another_job
 from penrose_host.operator import Operator
 from penrose_host.plugins.hooks import Hooks
 from penrose_host.rundir import keep, locked
 from penrose_host.session import Session, SessionParts
 from penrose_host.signals import StopRequest, stop_on_signals
-from penrose_host.tables import Tables
 
 if TYPE_CHECKING:
     from penrose_host.display import Display
@@ -186,18 +186,13 @@ class HostRuntime(Runtime):
         if checkpoint is not None:
             self._check(checkpoint, source_id)
         encoder = FeatureEncoder(job.features)
-        tables = None
-        if resolved.embedding is not None:
-            tables = Tables(resolved.embedding.create(), role, index)
-        executor = resolved.executor.create()
-        stack.callback(executor.close)
-        executor.setup(ExecutorContext(encoder.spec, role, index, cluster, job.seed, tables))
+        model = build(stack, resolved, role, index, cluster)
         session = Session(
             SessionParts(
                 job=job,
                 fingerprint=resolved.fingerprint(),
-                executor=executor,
-                tables=tables,
+                executor=model.executor,
+                tables=model.tables,
                 hooks=hooks,
                 store=store,
                 run_dir=self._run_dir,
@@ -219,15 +214,9 @@ class HostRuntime(Runtime):
 
     def _check(self, checkpoint: Checkpoint, source_id: str) -> None:
         """Refuse to go on from another model's state, or at a position of another stream."""
+        hint = "change the job back, start anew in the same directory with --fresh, or use another --run-dir"
+        refuse_another_job(checkpoint, self._resolved, hint=hint)
         manifest = checkpoint.manifest
-        other = difference(manifest.job, self._resolved.fingerprint())
-        if other:
-            shown = "\n".join(f"  {line}" for line in other)
-            raise CheckpointError(
-                f"checkpoint {manifest.id} of {self._run_dir} belongs to another job:\n{shown}",
-                path=self._run_dir,
-                hint="change the job back, start anew in the same directory with --fresh, or use another --run-dir",
-            )
         if manifest.position.source_id != source_id:
             raise WrongStream(
                 f"checkpoint {manifest.id} is a position of the stream {manifest.position.source_id!r}, "

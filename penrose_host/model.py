@@ -1,0 +1,112 @@
+"""The model of a job: its executor, set up, with the tables it uses; new, or as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from penrose_host.checkpoints import Checkpoint, CheckpointStore
+from penrose_host.cluster import ClusterSpec, Role
+from penrose_host.config.job import difference
+from penrose_host.config.resolve import Resolved
+from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
+from penrose_host.interfaces import Executor, ExecutorContext
+from penrose_host.tables import Tables
+
+__all__ = ["Model", "build", "refuse_another_job", "restored"]
+
+#: What scores depend on; a model may be used with another order and other micro-batches than it was trained with.
+SCORES = ("features", "executor", "embedding", "seed")
+#: So often a run may remove a checkpoint just as it is read, before we give up.
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`tables` is None with `embedding: none`."""
+
+    executor: Executor
+    tables: Tables | None
+
+    def restore(self, checkpoint: Checkpoint, role: Role, index: int) -> None:
+        """Become what this role's fragment holds. Raises CheckpointDamaged; the model cannot be used then."""
+        self.executor.restore(checkpoint.reader(role, index, "executor"))
+        if self.tables is not None:
+            self.tables.restore(checkpoint)
+
+
+def build(stack: ExitStack, resolved: Resolved, role: Role, index: int, cluster: ClusterSpec) -> Model:
+    """A new model. What must be closed is left on `stack`."""
+    tables = Tables(resolved.embedding.create(), role, index) if resolved.embedding is not None else None
+    executor: Executor = resolved.executor.create()
+    stack.callback(executor.close)
+    executor.setup(ExecutorContext(resolved.job.features.spec(), role, index, cluster, resolved.job.seed, tables))
+    return Model(executor, tables)
+
+
+def refuse_another_job(
+    checkpoint: Checkpoint, resolved: Resolved, *, hint: str, parts: Collection[str] | None = None
+) -> None:
+    """Raises CheckpointError, saying what differs, where the checkpoint was not taken by such a job.
+
+    `parts`: of the fingerprint that have to be equal; None: all of it.
+    """
+    manifest, run_dir = checkpoint.manifest, checkpoint.root.parent
+
+    def chosen(fingerprint: dict[str, object]) -> dict[str, object]:
+        return {key: value for key, value in fingerprint.items() if parts is None or key in parts}
+
+    other = difference(chosen(dict(manifest.job)), chosen(resolved.fingerprint()))
+    if other:
+        shown = "\n".join(f"  {line}" for line in other)
+        raise CheckpointError(
+            f"checkpoint {manifest.id} of {run_dir} belongs to another job:\n{shown}", path=run_dir, hint=hint
+        )
+
+
+@contextmanager
+def restored(resolved: Resolved, id: str | None = None) -> Iterator[tuple[Model, Checkpoint]]:
+    """The chief's model in a checkpoint of the job's run directory (None: the newest), to be read and not trained.
+
+    A run may go on there: where it removes the newest checkpoint while that is read, the next newest is taken.
+    Raises CheckpointNotFound, CheckpointDamaged, CheckpointError.
+    """
+    store = CheckpointStore(resolved.job.run_directory / "checkpoints")
+    for _ in range(ATTEMPTS):
+        newest = store.ids()[-1:]
+        with ExitStack() as stack:
+            try:
+                checkpoint = _found(store, id)
+                hint = "give the job that was trained in this directory, or another directory with --run-dir"
+                refuse_another_job(checkpoint, resolved, parts=SCORES, hint=hint)
+                model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
+                model.restore(checkpoint, Role.CHIEF, 0)
+            except CheckpointDamaged as error:
+                if store.ids()[-1:] == newest:
+                    raise
+                if id is not None:
+                    raise _removed(store, f"checkpoint {id}") from error
+                continue
+            yield model, checkpoint
+            return
+    raise _removed(store, f"each of {ATTEMPTS} checkpoints in turn")
+
+
+def _found(store: CheckpointStore, id: str | None) -> Checkpoint:
+    checkpoint = store.open(id) if id is not None else store.latest()
+    if checkpoint is None:
+        raise CheckpointNotFound(
+            f"{store.root.parent} has no checkpoint",
+            path=store.root,
+            hint="train the job first with `penrose run`, or give its directory with --run-dir",
+        )
+    return checkpoint
+
+
+def _removed(store: CheckpointStore, what: str) -> CheckpointNotFound:
+    return CheckpointNotFound(
+        f"the run in {store.root.parent} removed {what} while it was read",
+        path=store.root,
+        hint="start the command again without --checkpoint, or have the run keep more with `checkpoint.keep`",
+    )
