@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ __all__ = ["NEVER", "Progress"]
 #: The clock of a partition that has given no row yet.
 NEVER = int(np.iinfo(np.int64).min)
 _FOREVER = int(np.iinfo(np.int64).max)
+#: So many bad rows of a partition may wait for the good rows before them.
+CROWD = 1024
 _COUNTERS = ("rows", "trained_rows", "skipped_rows", "bad_rows", "sequence", "clock", "watermark", "loss_rows")
 
 
@@ -44,7 +47,10 @@ class Progress:
         self._next = np.empty(0, dtype=np.int64)
         self._arrived = np.empty(0, dtype=np.int64)
         self._clocks = np.empty(0, dtype=np.int64)
-        self._rejects: list[Reject] = []
+        # Behind the last row scored, and the bad rows counted that are further on.
+        self._scored = np.empty(0, dtype=np.int64)
+        self._beyond = np.empty(0, dtype=np.int64)
+        self._rejects: dict[str, deque[Reject]] = {}
 
     def seek(self, offsets: Mapping[str, int]) -> None:
         """Partitions are read from these offsets on."""
@@ -52,7 +58,7 @@ class Progress:
         self._grow()
         for name, offset in offsets.items():
             code = self.names.code(name)
-            self._next[code] = self._arrived[code] = offset
+            self._next[code] = self._arrived[code] = self._scored[code] = offset
 
     # -- positions and clocks ----------------------------------------------------------------------
 
@@ -104,7 +110,8 @@ class Progress:
         self.rows += len(block)
         self.clock = clock
         self.watermark = watermark
-        self._next[block.partition] = block.offset + 1
+        self._next[block.partition] = self._scored[block.partition] = block.offset + 1
+        self._beyond[block.partition] = 0
         np.maximum.at(self._clocks, block.partition, block.event_time)
 
     def trained(self, rows: int, losses: Mapping[str, float]) -> None:
@@ -126,7 +133,8 @@ class Progress:
 
     def reject(self, rejects: Iterable[Reject]) -> None:
         """Rows that could not be used have arrived."""
-        self._rejects.extend(rejects)
+        for reject in sorted(rejects, key=lambda r: r.offset):
+            self._rejects.setdefault(reject.partition, deque()).append(reject)
 
     def settle(self, *, everything: bool = False) -> list[Reject]:
         """Count the bad rows whose place is behind the position, move it past them, and return them.
@@ -134,23 +142,37 @@ class Progress:
         A bad row waits until every good row before it in its partition has been scored, so that the
         position never passes a row that was not. `everything`: positions are not ours to keep.
         """
-        if not self._rejects:
-            return []
-        self.names.add(sorted({reject.partition for reject in self._rejects}))
+        settled: list[Reject] = []
+        self.names.add(sorted(self._rejects))
         self._grow()
-        settled, left = [], []
-        for reject in sorted(self._rejects, key=lambda r: (r.partition, r.offset)):
-            code = self.names.code(reject.partition)
-            drained = self._next[code] >= self._arrived[code]
-            if everything or drained or reject.offset < self._next[code]:
-                settled.append(reject)
-                self._next[code] = max(int(self._next[code]), reject.offset + 1)
+        for name, waiting in sorted(self._rejects.items()):
+            code = self.names.code(name)
+            while waiting:
+                offset = waiting[0].offset
+                drained = self._next[code] >= self._arrived[code]
+                if not (everything or drained or offset < self._next[code]):
+                    break
+                self._next[code] = max(int(self._next[code]), offset + 1)
                 self._arrived[code] = max(int(self._arrived[code]), int(self._next[code]))
-            else:
-                left.append(reject)
-        self._rejects = left
+                self._beyond[code] += offset >= self._scored[code]
+                settled.append(waiting.popleft())
+            if not waiting:
+                del self._rejects[name]
         self.bad_rows += len(settled)
         return settled
+
+    def crowded(self) -> frozenset[str]:
+        """Partitions of which many bad rows wait; read no more of them for now."""
+        return frozenset(name for name, waiting in self._rejects.items() if len(waiting) >= CROWD)
+
+    def told(self) -> tuple[int, Position]:
+        """Bad rows and position up to the last row scored in each partition, as reports tell them.
+
+        How many bad rows have arrived behind it is chance; they count once a later row is scored, or at the end.
+        """
+        offsets = zip(self.names.all, self._scored.tolist(), strict=True)
+        position = Position(self.source_id, {name: offset for name, offset in offsets if offset >= 0})
+        return self.bad_rows - int(self._beyond.sum()), position
 
     # -- state -------------------------------------------------------------------------------------
 
@@ -160,6 +182,8 @@ class Progress:
         state["losses"] = dict(sorted(self.losses.items()))
         state["position"] = self.position().to_json()
         state["clocks"] = dict(sorted(self.clocks().items()))
+        beyond = zip(self.names.all, self._scored.tolist(), self._beyond.tolist(), strict=True)
+        state["beyond"] = {name: [scored, count] for name, scored, count in sorted(beyond) if count}
         return state
 
     @classmethod
@@ -175,6 +199,8 @@ class Progress:
         progress._grow()
         for name, clock in state["clocks"].items():
             progress._clocks[names.code(name)] = int(clock)
+        for name, (scored, count) in state["beyond"].items():
+            progress._scored[names.code(name)], progress._beyond[names.code(name)] = int(scored), int(count)
         return progress
 
     def _grow(self) -> None:
@@ -184,3 +210,5 @@ class Progress:
             self._next = np.append(self._next, np.full(new, -1, dtype=np.int64))
             self._arrived = np.append(self._arrived, np.full(new, -1, dtype=np.int64))
             self._clocks = np.append(self._clocks, np.full(new, NEVER, dtype=np.int64))
+            self._scored = np.append(self._scored, np.full(new, -1, dtype=np.int64))
+            self._beyond = np.append(self._beyond, np.zeros(new, dtype=np.int64))

@@ -22,6 +22,8 @@ __all__ = ["Delivery", "Reader"]
 MAX_BYTES = 64 << 20
 CHUNK_ROWS = 16_384
 POLL_SECONDS = 0.2
+#: About what a reject takes beside the bytes of the row.
+REJECT_BYTES = 256
 #: How often an endless source is asked for new partitions, and any source for its lag.
 SURVEY_SECONDS = 1.0
 
@@ -36,6 +38,12 @@ class Delivery:
     ended: frozenset[str] = frozenset()
     stamps: Mapping[str, str] = field(default_factory=dict)
     end_of_stream: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows and rejects."""
+        rows = self.rows.nbytes if self.rows is not None else 0
+        return rows + sum(REJECT_BYTES + len(reject.raw) for reject in self.rejects)
 
 
 class Reader:
@@ -70,8 +78,7 @@ class Reader:
                 self._changed.wait(timeout)
             if self._deliveries:
                 delivery = self._deliveries.popleft()
-                if delivery.rows is not None:
-                    self._bytes -= delivery.rows.nbytes
+                self._bytes -= delivery.nbytes
                 self._changed.notify_all()
                 return delivery
             if self._error is not None:
@@ -207,7 +214,6 @@ class Reader:
     def _deliver(self, delivery: Delivery) -> None:
         with self._changed:
             self._deliveries.append(delivery)
-            if delivery.rows is not None:
-                self._bytes += delivery.rows.nbytes
-                self._read_rows += len(delivery.rows)
+            self._bytes += delivery.nbytes
+            self._read_rows += len(delivery.rows) if delivery.rows is not None else 0
             self._changed.notify_all()

@@ -147,6 +147,11 @@ class Session:
         self._source_state.update(stamps or {})
         if rows is not None:
             self.trainer.add(rows)
+        self.settle()
+
+    def ahead(self) -> frozenset[str]:
+        """Partitions that are far ahead of what was scored; read no more of them for now."""
+        return self.trainer.intake.ahead() | self.progress.crowded()
 
     def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some micro-batches, and report where one is due; False where there was nothing to do."""
@@ -175,6 +180,7 @@ class Session:
         """Write a line to `metrics.jsonl` and tell whoever listens."""
         self.settle()
         progress = self.progress
+        bad_rows, position = (progress.bad_rows, progress.position()) if final else progress.told()
         now = time.perf_counter()
         rate = (progress.rows - self._reported_rows) / max(now - self._reported_at, 1e-9)
         self._reported_rows, self._reported_at = progress.rows, now
@@ -184,13 +190,13 @@ class Session:
             "rows": progress.rows,
             "trained_rows": progress.trained_rows,
             "waiting_rows": len(self.trainer.waiting),
-            "bad_rows": progress.bad_rows,
+            "bad_rows": bad_rows,
             "skipped_rows": progress.skipped_rows,
             "steps": progress.sequence,
             **self.metrics.values(),
             "loss": loss,
             "event_time": None if progress.clock == NEVER else progress.clock,
-            "position": dict(progress.position().offsets),
+            "position": dict(position.offsets),
             "rows_per_second": round(rate, 1),
             "time": time.time(),
             "final": final,
