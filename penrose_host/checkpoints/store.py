@@ -59,7 +59,11 @@ class CheckpointStore:
 
     def list(self) -> tuple[CheckpointInfo, ...]:
         """All of them in short. Raises CheckpointDamaged for an unreadable manifest."""
-        return tuple(self._manifest(id).info() for id in self.ids())
+        return tuple(self.info(id) for id in self.ids())
+
+    def info(self, id: str) -> CheckpointInfo:
+        """One of them in short. Raises CheckpointDamaged."""
+        return self._manifest(id).info()
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint; None where there is none. Raises CheckpointDamaged where it cannot be trusted."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penrose_host.cli.common import add_traceback
 from penrose_host.cli.table import table
+from penrose_host.errors import CheckpointDamaged, CheckpointNotFound
 
 if TYPE_CHECKING:
     from penrose_host.checkpoints import CheckpointInfo, CheckpointStore
@@ -32,26 +34,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    infos = _store(options.run_dir).list()
+    found = _found(_store(options.run_dir))
     if options.json:
-        print(json.dumps([_as_json(info) for info in infos], indent=2))
-        return 0
-    header = ["ID", "CREATED", "ROWS", "BYTES", "POSITION"]
-    print(table(header, [[i.id, _time(i), str(i.rows), str(i.bytes), _position(i)] for i in infos]))
-    return 0
+        print(json.dumps([_as_json(id, info) for id, info in found.items()], indent=2))
+    else:
+        rows = [_row(id, info) for id, info in found.items()]
+        print(table(["ID", "CREATED", "ROWS", "BYTES", "POSITION"], rows))
+    return _end(info for info in found.values() if isinstance(info, CheckpointDamaged))
 
 
 def _verify(options: argparse.Namespace) -> int:
     store = _store(options.run_dir)
-    for id in [options.id] if options.id else [info.id for info in store.list()]:
-        store.verify(id)
-        print(f"{id} is intact")
+    faults: list[CheckpointDamaged] = []
+    for id in [options.id] if options.id else _found(store):
+        try:
+            store.verify(id)
+        except CheckpointDamaged as error:
+            faults.append(error)
+            print(f"{id} is damaged")
+        else:
+            print(f"{id} is intact")
+    return _end(faults)
+
+
+def _found(store: CheckpointStore) -> dict[str, CheckpointInfo | CheckpointDamaged]:
+    """Every checkpoint, or what is wrong with its manifest, oldest first; without those that a run retires just now."""
+    found: dict[str, CheckpointInfo | CheckpointDamaged] = {}
+    for id in store.ids():
+        try:
+            found[id] = store.info(id)
+        except CheckpointDamaged as error:
+            if id in store.ids():
+                found[id] = error
+    return found
+
+
+def _end(faults: Iterable[CheckpointDamaged]) -> int:
+    """Raises the first fault, after all that could be said of the other checkpoints was said."""
+    for fault in faults:
+        raise fault
     return 0
 
 
 def _store(run_dir: Path) -> CheckpointStore:
     from penrose_host.checkpoints import CheckpointStore
-    from penrose_host.errors import CheckpointNotFound
 
     folder = run_dir / "checkpoints"
     if not folder.is_dir():
@@ -59,6 +85,12 @@ def _store(run_dir: Path) -> CheckpointStore:
             f"{run_dir} has no checkpoints", path=folder, hint="give the run directory, such as runs/NAME"
         )
     return CheckpointStore(folder)
+
+
+def _row(id: str, info: CheckpointInfo | CheckpointDamaged) -> list[str]:
+    if isinstance(info, CheckpointDamaged):
+        return [id, "damaged", "", "", ""]
+    return [id, _time(info), str(info.rows), str(info.bytes), _position(info)]
 
 
 def _time(info: CheckpointInfo) -> str:
@@ -72,9 +104,11 @@ def _position(info: CheckpointInfo, shown: int = 3) -> str:
     return text if len(offsets) <= shown else f"{text}, ... ({len(offsets)} partitions)"
 
 
-def _as_json(info: CheckpointInfo) -> dict[str, Any]:
+def _as_json(id: str, info: CheckpointInfo | CheckpointDamaged) -> dict[str, Any]:
+    if isinstance(info, CheckpointDamaged):
+        return {"id": id, "damaged": info.message}
     return {
-        "id": info.id,
+        "id": id,
         "sequence": info.sequence,
         "epoch": info.epoch,
         "created": _time(info),
