@@ -66,9 +66,9 @@ class Display:
         elif self._live is None:
             self._write(_line(report))
 
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-        self._event("note", text)
+    def note(self, text: str, event: str = "note", **facts: Any) -> None:
+        """Something a person should know; a machine gets the facts of the `event`."""
+        self._event(event, text, **facts)
 
     def hook_failed(self, plugin: str, hook: str, error: Exception) -> None:
         """An observer raised; training goes on."""

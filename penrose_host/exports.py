@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penrose_host.display import Display
     from penrose_host.interfaces import Executor
 
-__all__ = ["Exported", "export", "export_checkpoint"]
+__all__ = ["Exported", "check_output", "export", "export_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[s
         raise ExportDenied(denials)
     draft, before = (directory.with_name(f".{directory.name}.{what}") for what in ("draft", "before"))
     try:
-        for left in (draft, before):
-            shutil.rmtree(left, ignore_errors=True)
+        _tidy(directory, draft, before)
         draft.mkdir(parents=True)
         executor.export(draft)
         if directory.exists():
@@ -89,9 +88,16 @@ def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[s
             hint="free some space, or make the folder writable; what was there before is still there",
         ) from error
     finally:
-        for left in (draft, before):
-            shutil.rmtree(left, ignore_errors=True)
+        _tidy(directory, draft, before)
     hooks.exported(directory, metrics)
+
+
+def _tidy(directory: Path, draft: Path, before: Path) -> None:
+    """Leave one export, the last that was complete, whatever ended this one or an earlier one."""
+    if before.exists() and not directory.exists():
+        before.rename(directory)
+    for left in (draft, before):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def check_output(folder: Path, run_dir: Path, *, replace: bool) -> None:

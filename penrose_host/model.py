@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from penrose_host.checkpoints import Checkpoint, CheckpointStore
+from penrose_host.checkpoints import Checkpoint
 from penrose_host.cluster import ClusterSpec, Role
 from penrose_host.config.job import difference
 from penrose_host.config.resolve import Resolved
-from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
+from penrose_host.errors import CheckpointError
 from penrose_host.interfaces import Executor, ExecutorContext
 from penrose_host.tables import Tables
 
-__all__ = ["Model", "build", "refuse_another_job", "restored"]
+__all__ = ["Model", "build", "refuse_another_job", "restore"]
 
 #: What scores depend on; a model may be used with another order and other micro-batches than it was trained with.
 SCORES = ("features", "executor", "embedding", "seed")
-#: So often a run may remove a checkpoint just as it is read, before we give up.
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +63,13 @@ def refuse_another_job(
         )
 
 
-@contextmanager
-def restored(resolved: Resolved, id: str | None = None) -> Iterator[tuple[Model, Checkpoint]]:
-    """The chief's model in a checkpoint of the job's run directory (None: the newest), to be read and not trained.
+def restore(stack: ExitStack, resolved: Resolved, checkpoint: Checkpoint) -> Model:
+    """The chief's model as the checkpoint holds it, to be read and not trained. What must be closed is on `stack`.
 
-    A run may go on there: where it removes the newest checkpoint while that is read, the next newest is taken.
-    Raises CheckpointNotFound, CheckpointDamaged, CheckpointError.
+    Raises CheckpointError where it is another job's, CheckpointDamaged.
     """
-    store = CheckpointStore(resolved.job.run_directory / "checkpoints")
-    for _ in range(ATTEMPTS):
-        newest = store.ids()[-1:]
-        with ExitStack() as stack:
-            try:
-                checkpoint = _found(store, id)
-                hint = "give the job that was trained in this directory, or another directory with --run-dir"
-                refuse_another_job(checkpoint, resolved, parts=SCORES, hint=hint)
-                model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
-                model.restore(checkpoint, Role.CHIEF, 0)
-            except CheckpointDamaged as error:
-                if store.ids()[-1:] == newest:
-                    raise
-                if id is not None:
-                    raise _removed(store, f"checkpoint {id}") from error
-                continue
-            yield model, checkpoint
-            return
-    raise _removed(store, f"each of {ATTEMPTS} checkpoints in turn")
-
-
-def _found(store: CheckpointStore, id: str | None) -> Checkpoint:
-    checkpoint = store.open(id) if id is not None else store.latest()
-    if checkpoint is None:
-        raise CheckpointNotFound(
-            f"{store.root.parent} has no checkpoint",
-            path=store.root,
-            hint="train the job first with `penrose run`, or give its directory with --run-dir",
-        )
-    return checkpoint
-
-
-def _removed(store: CheckpointStore, what: str) -> CheckpointNotFound:
-    return CheckpointNotFound(
-        f"the run in {store.root.parent} removed {what} while it was read",
-        path=store.root,
-        hint="start the command again without --checkpoint, or have the run keep more with `checkpoint.keep`",
-    )
+    hint = "give the job that was trained in this directory, or another directory with --run-dir"
+    refuse_another_job(checkpoint, resolved, parts=SCORES, hint=hint)
+    model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
+    model.restore(checkpoint, Role.CHIEF, 0)
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from penrose_host.batch import Reject
     from penrose_host.rows import Rows
 
-__all__ = ["LinesFile", "PredictionsFolder"]
+__all__ = ["LinesFile", "PredictionsFolder", "letter"]
 
 #: Rows of a Parquet part; a checkpoint starts a new part as well.
 PART_ROWS = 1 << 18
@@ -79,6 +81,17 @@ class LinesFile:
         """May be called twice."""
         if self._file is not None:
             self._file.close()
+
+
+def letter(reject: Reject) -> bytes:
+    """A bad row as a line of `dead-letter.jsonl`."""
+    line = {
+        "partition": reject.partition,
+        "offset": reject.offset,
+        "reason": reject.reason,
+        "raw": reject.raw.decode("utf-8", "backslashreplace"),
+    }
+    return json.dumps(line, ensure_ascii=False).encode()
 
 
 class PredictionsFolder:

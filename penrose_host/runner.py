@@ -191,8 +191,7 @@ class HostRuntime(Runtime):
             SessionParts(
                 job=job,
                 fingerprint=resolved.fingerprint(),
-                executor=model.executor,
-                tables=model.tables,
+                model=model,
                 hooks=hooks,
                 store=store,
                 run_dir=self._run_dir,

@@ -20,7 +20,7 @@ from penrose_host.errors import BadRow, CheckpointDamaged
 from penrose_host.intake import Intake
 from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.names import Names
-from penrose_host.outputs import LinesFile, PredictionsFolder
+from penrose_host.outputs import LinesFile, PredictionsFolder, letter
 from penrose_host.progress import NEVER, Progress
 from penrose_host.rows import Rows
 from penrose_host.snapshots import Snapshot
@@ -30,8 +30,8 @@ from penrose_host.trainer_state import TrainerState, read_pending, read_progress
 if TYPE_CHECKING:
     from penrose_host.config.job import Job
     from penrose_host.interfaces import Executor
+    from penrose_host.model import Model
     from penrose_host.plugins.hooks import Hooks
-    from penrose_host.tables import Tables
 
 __all__ = ["Session", "SessionParts"]
 
@@ -42,8 +42,7 @@ class SessionParts:
 
     job: Job
     fingerprint: Mapping[str, Any]
-    executor: Executor
-    tables: Tables | None
+    model: Model
     hooks: Hooks
     store: CheckpointStore
     run_dir: Path
@@ -74,9 +73,7 @@ class Session:
         if checkpoint is not None:
             progress = read_progress(self._reader(checkpoint, "trainer"), names)
             self.metrics.restore(self._reader(checkpoint, "metrics"))
-            parts.executor.restore(self._reader(checkpoint, "executor"))
-            if parts.tables is not None:
-                parts.tables.restore(checkpoint)
+            parts.model.restore(checkpoint, parts.role, parts.index)
             outputs = self._read_host_state(checkpoint)
         self.progress = progress
         self._lines = LinesFile(parts.run_dir / "metrics.jsonl", outputs["metrics"])
@@ -86,7 +83,7 @@ class Session:
             PredictionsFolder(parts.run_dir / folder, heads, outputs["predictions"]) if folder is not None else None
         )
         self.trainer = Trainer(
-            parts.executor,
+            parts.model.executor,
             self.metrics,
             Intake(job.order, names, progress.clocks()),
             TrainerConfig(
@@ -129,7 +126,7 @@ class Session:
     @property
     def executor(self) -> Executor:
         """What trains."""
-        return self._parts.executor
+        return self._parts.model.executor
 
     # -- rows ---------------------------------------------------------------------------------------
 
@@ -166,13 +163,7 @@ class Session:
         """Count bad rows that the position may pass, and keep them where the job says so."""
         for reject in self.progress.settle(everything=everything):
             if self._parts.job.bad_rows == "dead-letter":
-                line = {
-                    "partition": reject.partition,
-                    "offset": reject.offset,
-                    "reason": reject.reason,
-                    "raw": reject.raw.decode("utf-8", "backslashreplace"),
-                }
-                self._dead_letters.append(json.dumps(line, ensure_ascii=False).encode())
+                self._dead_letters.append(letter(reject))
 
     # -- reports ------------------------------------------------------------------------------------
 
@@ -234,10 +225,10 @@ class Session:
         snapshots: dict[str, Snapshot] = {
             "trainer": TrainerState(self.trainer, with_pending=pushed),
             "metrics": self.metrics.snapshot(),
-            "executor": self._parts.executor.snapshot(),
+            "executor": self._parts.model.executor.snapshot(),
         }
-        if self._parts.tables is not None:
-            snapshots |= self._parts.tables.snapshot()
+        if self._parts.model.tables is not None:
+            snapshots |= self._parts.model.tables.snapshot()
         part = self._predictions.roll() if self._predictions is not None else None
         host = self._host_state()
         where = position or self.progress.position()
@@ -272,13 +263,13 @@ class Session:
         try:
             manifest = self._checkpointer.wait() if wait else self._checkpointer.poll()
         except BaseException:
-            if self._parts.tables is not None:
-                self._parts.tables.aborted()
+            if self._parts.model.tables is not None:
+                self._parts.model.tables.aborted()
             raise
         if manifest is not None:
             self.last_checkpoint = manifest
-            if self._parts.tables is not None:
-                self._parts.tables.committed(manifest)
+            if self._parts.model.tables is not None:
+                self._parts.model.tables.committed(manifest)
             self._parts.hooks.checkpoint_written(manifest.id)
         return manifest
 

@@ -1,0 +1,39 @@
+"""`penrose export`: the servable model of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from penrose_host.cli.common import add_traceback
+from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+from penrose_host.cli.table import table
+
+__all__ = ["add_arguments"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `penrose export`."""
+    add_job(parser)
+    how = parser.add_argument_group("this export")
+    how.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder to write")
+    how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to export (default: the newest)")
+    how.add_argument("--replace", action="store_true", help="let what is in DIR give way once the export is complete")
+    add_log_format(how)
+    add_traceback(how)
+    parser.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    format = log_format(options)
+    resolved = load_job(options)
+    from penrose_host.display import Display
+    from penrose_host.exports import export_checkpoint
+
+    display = Display(format)
+    exported = export_checkpoint(
+        resolved, options.output, checkpoint=options.checkpoint, replace=options.replace, display=display
+    )
+    print(f"checkpoint {exported.checkpoint} ({exported.rows:,} rows) is exported to {exported.directory}")
+    print(table(["BYTES", "FILE"], [[f"{size:,}", name] for name, size in exported.files.items()]))
+    return 0

@@ -1,0 +1,72 @@
+"""The flags that say what the job is, which several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penrose_host.cli.common import add_restrictions, allowed_dists, blocked
+
+if TYPE_CHECKING:
+    from penrose_host.config.resolve import Resolved
+    from penrose_host.display import LogFormat
+
+__all__ = ["add_job", "add_log_format", "load_job", "log_format"]
+
+_LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "text", "json")
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """JOB, and every flag that changes it."""
+    parser.add_argument("job", metavar="JOB", nargs="?", type=Path, help="the job: a YAML or TOML file")
+    what = parser.add_argument_group("the job (a flag beats a PENROSE_* variable beats the file)")
+    for kind in ("environment", "datasource", "executor", "embedding"):
+        what.add_argument(f"--{kind}", metavar="NAME", help=f"the {kind} plugin, or DIST:NAME")
+    what.add_argument("-p", "--plugin", metavar="NAME", action="append", default=[], help="one more hook plugin")
+    what.add_argument(
+        "-o",
+        "--option",
+        metavar="A.B=VALUE",
+        action="append",
+        default=[],
+        help="set one value, as in datasource.path=data.csv",
+    )
+    what.add_argument("--until", metavar="rows=N|event_time=T", help="stop there, before the stream ends")
+    what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")
+    add_restrictions(what)
+
+
+def load_job(options: argparse.Namespace) -> Resolved:
+    """The job that these flags, the variables and the file make. Raises ConfigError, PluginError."""
+    from penrose_host.config.layers import Flags
+    from penrose_host.config.resolve import load
+
+    flags = Flags(
+        environment=options.environment,
+        datasource=options.datasource,
+        executor=options.executor,
+        embedding=options.embedding,
+        plugins=tuple(options.plugin),
+        options=tuple(options.option),
+        until=options.until,
+        run_dir=options.run_dir,
+    )
+    return load(options.job, flags, block=blocked(options), allow_dists=allowed_dists(options))
+
+
+def add_log_format(parser: argparse._ActionsContainer) -> None:
+    """`--log-format`."""
+    parser.add_argument("--log-format", choices=_LOG_FORMATS, help="default: PENROSE_LOG_FORMAT, or auto")
+
+
+def log_format(options: argparse.Namespace) -> LogFormat:
+    """What `--log-format`, or else PENROSE_LOG_FORMAT, says. Raises ConfigError."""
+    value = options.log_format or os.environ.get("PENROSE_LOG_FORMAT") or "auto"
+    for known in _LOG_FORMATS:
+        if value == known:
+            return known
+    from penrose_host.errors import ConfigError
+
+    raise ConfigError([("PENROSE_LOG_FORMAT", f"should be one of {', '.join(_LOG_FORMATS)}, not {value!r}")])

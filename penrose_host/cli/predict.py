@@ -1,0 +1,51 @@
+"""`penrose predict`: scores a stream with a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penrose_host.cli.common import add_traceback
+from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+
+if TYPE_CHECKING:
+    from penrose_host.scoring import Scored
+
+__all__ = ["add_arguments"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `penrose predict`."""
+    add_job(parser)
+    how = parser.add_argument_group("the predictions")
+    how.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder for the Parquet files")
+    how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to score with (default: the newest)")
+    how.add_argument("--replace", action="store_true", help="replace the predictions that are in DIR")
+    add_log_format(how)
+    add_traceback(how)
+    parser.set_defaults(command=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    format = log_format(options)
+    resolved = load_job(options)
+    from penrose_host.display import Display
+    from penrose_host.scoring import score
+
+    display = Display(format)
+    scored = score(resolved, options.output, checkpoint=options.checkpoint, replace=options.replace, display=display)
+    facts = {"reason": scored.reason, "rows": scored.rows, "bad_rows": scored.bad_rows, "output": str(scored.output)}
+    display.note(_summary(scored), "ended", **facts, **scored.metrics)
+    return 0
+
+
+def _summary(scored: Scored) -> str:
+    why = {"end-of-stream": "the stream has ended", "until": "reached --until", "signal": "stopped by a signal"}
+    bad = f", {scored.bad_rows:,} bad" if scored.bad_rows else ""
+    lines = [f"{why[scored.reason]}: {scored.rows:,} rows scored{bad}, in {scored.output}"]
+    if scored.metrics["labelled_rows"]:
+        auc, loss = scored.metrics["auc"], scored.metrics["log_loss"]
+        auc_text = "–" if auc is None else f"{auc:.4f}"
+        lines.append(f"of {scored.metrics['labelled_rows']:,} rows with a label: auc {auc_text} · log loss {loss:.4f}")
+    return "\n".join(lines)
