@@ -52,9 +52,11 @@ class FragmentWriter:
         path = f"{self._prefix}/{FRAGMENT}"
         length, digest = write_file(self._folder / path, canonical(listing))
         try:
-            folders = {(self._folder / ref.path).parent for ref in self._files.values()}
-            for folder in folders | {self._folder / self._prefix, self._folder, self._folder.parent}:
-                sync_folder(folder)
+            # Of the files written here only: where every file of a part is reused, it has no folder here.
+            own = [Path(ref.path) for ref in self._files.values() if ref.checkpoint == self._checkpoint]
+            for folder in {parent for file in [*own, Path(path)] for parent in file.parents}:
+                sync_folder(self._folder / folder)
+            sync_folder(self._folder.parent)
         except OSError as error:
             raise write_failed(self._folder, error) from error
         files = {f"{self._prefix}/{name}": ref for name, ref in self._files.items()}
