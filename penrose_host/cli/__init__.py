@@ -18,6 +18,7 @@ __all__ = ["main"]
 COMMANDS = {
     "run": "run a job: train on its stream, resume where it stopped",
     "plugins": "list what is installed; show one plugin and its options",
+    "doctor": "find what is wrong with the installation, and say what to type next",
     "checkpoints": "list and verify the checkpoints of a run",
 }
 

@@ -13,11 +13,13 @@ def add_traceback(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
 
 
-def add_restrictions(parser: argparse._ActionsContainer) -> None:
-    """`--block` and `--allow-dist`."""
+def add_restrictions(parser: argparse._ActionsContainer, *, nested: bool = False) -> None:
+    """`--block` and `--allow-dist`. `nested`: in a subcommand of a command that has them too; they add up."""
+    prefix = "nested_" if nested else ""
     parser.add_argument(
         "--block",
         metavar="NAME",
+        dest=f"{prefix}block",
         action="append",
         default=[],
         help="never use this plugin (NAME, or DIST:NAME); may be repeated; also PENROSE_BLOCK=NAME,NAME",
@@ -25,6 +27,7 @@ def add_restrictions(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--allow-dist",
         metavar="DIST",
+        dest=f"{prefix}allow_dist",
         action="append",
         default=[],
         help="use plugins of this distribution, and of others so named, only; also PENROSE_ALLOW_DIST=DIST,DIST",
@@ -33,12 +36,13 @@ def add_restrictions(parser: argparse._ActionsContainer) -> None:
 
 def blocked(options: argparse.Namespace) -> list[str]:
     """What `--block` and PENROSE_BLOCK forbid; one adds to the other."""
-    return [*options.block, *_listed("PENROSE_BLOCK")]
+    return [*options.block, *getattr(options, "nested_block", ()), *_listed("PENROSE_BLOCK")]
 
 
 def allowed_dists(options: argparse.Namespace) -> list[str] | None:
     """What `--allow-dist`, or else PENROSE_ALLOW_DIST, allows; None: everything."""
-    return options.allow_dist or _listed("PENROSE_ALLOW_DIST") or None
+    flags = [*options.allow_dist, *getattr(options, "nested_allow_dist", ())]
+    return flags or _listed("PENROSE_ALLOW_DIST") or None
 
 
 def _listed(variable: str) -> list[str]:

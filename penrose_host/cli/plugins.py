@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_traceback
+from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
 from penrose_host.cli.table import table
-from penrose_host.plugins.index import Index, Kind, Record, scan
+from penrose_host.plugins.index import Kind, Record, scan
+from penrose_host.plugins.selection import forbidden
+
+if TYPE_CHECKING:
+    from penrose_host.plugins.doctor import Probe
 
 __all__ = ["add_arguments"]
 
@@ -17,7 +23,10 @@ __all__ = ["add_arguments"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `penrose plugins` and of `penrose plugins show`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--check", action="store_true", help="import every plugin, and say which are broken")
+    parser.add_argument(
+        "--load", action="store_true", help="import each plugin in a process of its own, and say which are broken"
+    )
+    add_restrictions(parser)
     add_traceback(parser)
     parser.set_defaults(command=_list)
     show = parser.add_subparsers().add_parser(
@@ -27,12 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--kind", choices=[kind.value for kind in Kind], help="where plugins of two kinds have the name")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     show.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_restrictions(show, nested=True)
     show.set_defaults(command=_show)
 
 
 def _list(options: argparse.Namespace) -> int:
     index = scan()
-    rows = [{**asdict(record), "status": _status(record, index, options.check)} for record in index.records]
+    reasons = {record: forbidden(record, blocked(options), allowed_dists(options)) for record in index.records}
+    probes: Mapping[Record, Probe] = {}
+    if options.load:
+        from penrose_host.plugins.doctor import probe
+
+        probes = probe(record for record, reason in reasons.items() if reason is None and record.fault is None)
+    rows = []
+    for record, reason in reasons.items():
+        others = [o.dist for o in index.find(record.kind, record.name) if o is not record and reasons[o] is None]
+        status = reason[0].removeprefix("is ") if reason else _status(record, others, probes.get(record))
+        rows.append({**asdict(record), "status": status})
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -43,19 +63,12 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(record: Record, index: Index, check: bool) -> str:
-    """What is wrong with a plugin; without `check` only what its metadata tells."""
-    others = [other.dist for other in index.find(record.kind, record.name) if other is not record]
+def _status(record: Record, others: list[str], probe: Probe | None) -> str:
+    """What is wrong with a plugin that may be used, as far as metadata, or importing it, tells."""
     if record.fault:
         return f"broken: {record.fault}"
-    if check:
-        from penrose_host.errors import PluginError
-        from penrose_host.plugins.loading import load
-
-        try:
-            load(record)
-        except PluginError as error:
-            return error.message
+    if probe is not None and probe.message is not None:
+        return probe.message
     return f"also in {', '.join(others)}" if others else "ok"
 
 
@@ -64,6 +77,11 @@ def _show(options: argparse.Namespace) -> int:
     from penrose_host.plugins.selection import select, select_any
 
     index = scan()
-    records = [select(index, Kind(options.kind), options.name)] if options.kind else select_any(index, options.name)
+    block, allow = blocked(options), allowed_dists(options)
+    records = (
+        [select(index, Kind(options.kind), options.name, block=block, allow_dists=allow)]
+        if options.kind
+        else select_any(index, options.name, block=block, allow_dists=allow)
+    )
     print(json.dumps([as_json(r) for r in records], indent=2) if options.json else "\n\n".join(map(as_text, records)))
     return 0

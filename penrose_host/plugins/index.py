@@ -87,7 +87,12 @@ def scan(path: Sequence[str] | None = None) -> Index:
             seen.add(normalise(name))
             # The first on the path is the one that would be imported, even where it has no plugins any more.
             candidate = _first(name, context, candidate)
-        for record in _records(candidate, name):
+        try:
+            found = list(_records(candidate, name))
+        except Exception as error:  # a line that is no entry point raises whatever it leads to
+            unreadable.append(f"{_folder(candidate)}: entry_points.txt: {error}")
+            continue
+        for record in found:
             records.setdefault((normalise(record.dist), record.kind, record.name, record.target), record)
     return Index(tuple(sorted(records.values(), key=_order)), tuple(unreadable))
 
@@ -121,11 +126,7 @@ def _records(dist: Distribution, name: str | None) -> Iterator[Record]:
     except Exception:  # as above
         version = "unknown"
     label = name or PurePath(_folder(dist)).name.partition("-")[0]
-    try:
-        entry_points = list(dist.entry_points)
-    except (OSError, ValueError):
-        return
-    for entry_point in entry_points:
+    for entry_point in dist.entry_points:
         kind = _KIND_OF.get(entry_point.group)
         if kind is None:
             continue

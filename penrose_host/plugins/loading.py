@@ -59,7 +59,7 @@ def load(record: Record) -> type[interfaces.Plugin]:
             kind=record.kind,
             dist=record.dist,
             version=record.version,
-            hint=f"look for a release that fits this host: pip install --upgrade {record.dist} penrose-host",
+            hint=_remedy(record, found),
         )
     return found
 
@@ -103,10 +103,9 @@ def _incompatibility(kind: Kind, found: object) -> str | None:
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
         return f"lacks {', '.join(missing)}"
     version = getattr(found, "api_version", None)
-    accepted = [v for v in (interfaces.API_VERSION, interfaces.API_VERSION - 1) if v > 0]
-    if type(version) is not int or version not in accepted:
+    if type(version) is not int or version not in _accepted():
         said = "declares no api_version" if version is None else f"is written for plugin API {version!r}"
-        return f"{said}; this host accepts {' and '.join(map(str, accepted))}"
+        return f"{said}; this host accepts {' and '.join(map(str, _accepted()))}"
     options = getattr(found, "Options", None)
     if not (isinstance(options, type) and issubclass(options, BaseModel)):
         return "has no Options, a pydantic model of what it can be told"
@@ -115,6 +114,21 @@ def _incompatibility(kind: Kind, found: object) -> str | None:
     if "name" in options.model_fields:
         return "has an option called `name`, which in a job is the name of the plugin"
     return None
+
+
+def _accepted() -> list[int]:
+    """The plugin APIs that this host speaks, its own first."""
+    return [version for version in (interfaces.API_VERSION, interfaces.API_VERSION - 1) if version > 0]
+
+
+def _remedy(record: Record, found: object) -> str:
+    """What to type where a plugin and this host do not fit together."""
+    version = getattr(found, "api_version", None)
+    if type(version) is int and version > interfaces.API_VERSION:
+        return f"this host is too old for it: pip install --upgrade penrose-host   (or an older {record.dist})"
+    if type(version) is int and version not in _accepted():
+        return f"it is too old for this host: pip install --upgrade {record.dist}   (or an older penrose-host)"
+    return f"look for a release that fits this host: pip install --upgrade {record.dist} penrose-host"
 
 
 def _origin(record: Record) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 
 from penrose_host.errors import PluginBlocked, PluginConflict, PluginNotFound
 from penrose_host.plugins.index import Index, Kind, Record, normalise
 
-__all__ = ["select", "select_any"]
+__all__ = ["forbidden", "select", "select_any"]
 
 #: The host's own plugins are part of the program that runs: an allow-list need not name them.
 _HOST = "penrose-host"
@@ -36,7 +35,7 @@ def select(
         found = [record for record in found if normalise(record.dist) == normalise(dist)]
     if not found:
         raise _not_found(index, kind, name)
-    reasons = [_forbidden(record, block, allow_dists) for record in found]
+    reasons = [forbidden(record, block, allow_dists) for record in found]
     usable = [record for record, reason in zip(found, reasons, strict=True) if reason is None]
     if not usable:
         record, reason = found[0], reasons[0]
@@ -54,16 +53,23 @@ def select(
     return usable[0]
 
 
-def select_any(index: Index, name: str) -> list[Record]:
-    """The record of each kind that has a plugin of this name. Raises `PluginNotFound` or `PluginConflict`."""
-    kinds = [kind for kind in Kind if index.find(kind, name.rpartition(":")[2])]
+def select_any(
+    index: Index, name: str, *, block: Collection[str] = (), allow_dists: Collection[str] | None = None
+) -> list[Record]:
+    """The record of each kind that has a plugin of this name. Raises what `select` raises."""
+    dist, _, bare = name.rpartition(":")
+    kinds = {
+        record.kind: None
+        for record in index.records
+        if record.name == bare and (not dist or normalise(record.dist) == normalise(dist))
+    }
     if not kinds:
         raise _not_found(index, None, name)
-    return [select(index, kind, name) for kind in kinds]
+    return [select(index, kind, name, block=block, allow_dists=allow_dists) for kind in kinds]
 
 
-def _forbidden(record: Record, block: Collection[str], allow_dists: Collection[str] | None) -> tuple[str, str] | None:
-    """What forbids this record, and what to type next."""
+def forbidden(record: Record, block: Collection[str], allow_dists: Collection[str] | None) -> tuple[str, str] | None:
+    """What forbids this record, and what to type next; None where nothing does."""
     dist = normalise(record.dist)
     for entry in block:
         owner, _, bare = entry.rpartition(":")
@@ -96,6 +102,8 @@ def _conflict(kind: Kind, name: str, records: Sequence[Record]) -> PluginConflic
 
 def _not_found(index: Index, kind: Kind | None, name: str) -> PluginNotFound:
     """The error for a name that no plugin of `kind` (None: of any kind) has, with all that may help."""
+    from difflib import get_close_matches  # takes milliseconds, and `penrose plugins` needs the rest of this module
+
     dist, _, bare = name.rpartition(":")
     kinds = list(Kind) if kind is None else [kind]
     what = "plugin" if kind is None else f"{kind} plugin"
@@ -105,7 +113,10 @@ def _not_found(index: Index, kind: Kind | None, name: str) -> PluginNotFound:
     if owners := [record for record in index.records if record.kind in kinds and record.name == bare]:
         hints.append(f"{bare!r} is provided by {', '.join(r.dist for r in owners)}: choose {owners[0].dist}:{bare}")
     elif bare in known:
-        hints.append(f"install it with: pip install {known[bare]}")
+        # A release that is installed and lacks the plugin is too old: pip would leave it as it is.
+        installed_dists = {normalise(record.dist) for record in index.records}
+        upgrade = "--upgrade " if normalise(known[bare]) in installed_dists else ""
+        hints.append(f"install it with: pip install {upgrade}{known[bare]}")
     elif close := get_close_matches(bare.lower(), [*installed, *known], n=3, cutoff=0.6):
         hints.append(f"did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?")
     if others := {record.kind.value for record in index.records if record.name == bare and record.kind not in kinds}:

@@ -121,7 +121,7 @@ def test_broken_and_doubled_plugins_are_listed_as_what_they_are_and_harm_nothing
 
     plain = idle.penrose("plugins")
     unreadable.unlink()
-    checked = idle.penrose("plugins", "--check", "--json")
+    checked = idle.penrose("plugins", "--load", "--json")
 
     assert plain.returncode == checked.returncode == 0
     assert "broken: its entry point 'no target'" in plain.stdout
