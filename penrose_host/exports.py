@@ -53,7 +53,7 @@ def export_checkpoint(
     ExportDenied, CheckpointError, PenroseError.
     """
     directory = directory.absolute()
-    check_output(directory, resolved.job.run_directory, replace=replace)
+    check_output(directory, resolved.job, replace=replace)
     hooks = Hooks(on_failure=display.hook_failed if display is not None else None)
     for hook in resolved.hooks:
         hooks.register(hook.record.name, hook.create())
@@ -100,13 +100,15 @@ def _tidy(directory: Path, draft: Path, before: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def check_output(folder: Path, run_dir: Path, *, replace: bool) -> None:
+def check_output(folder: Path, job: Job, *, replace: bool) -> None:
     """Refuse an output folder that would take the place of something else. Raises ConfigError."""
+    folder, run_dir = folder.absolute(), job.run_directory.absolute()
+    kept = [run_dir / name for name in ("checkpoints", job.output.predictions) if name is not None]
     fault = None
     if folder.exists() and not folder.is_dir():
         fault = f"{folder} is not a folder"
-    elif run_dir.absolute().is_relative_to(folder.absolute()):
-        fault = f"{folder} holds the run directory"
+    elif run_dir.is_relative_to(folder) or any(folder.is_relative_to(place) for place in kept):
+        fault = f"{folder} belongs to the run: choose another"
     elif not replace and folder.is_dir() and any(folder.iterdir()):
         fault = f"{folder} is not empty: empty it, choose another, or have it replaced with --replace"
     if fault is not None:

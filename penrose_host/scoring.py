@@ -70,7 +70,7 @@ def score(
     Raises ConfigError where `output` is not empty (`replace`: parts in it are replaced), CheckpointError, DataError.
     """
     job = resolved.job
-    check_output(output, job.run_directory, replace=replace)
+    check_output(output, job, replace=replace)
     stop = stop or StopRequest()
     with ExitStack() as stack:
 
