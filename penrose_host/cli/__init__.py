@@ -20,6 +20,8 @@ COMMANDS = {
     "plugins": "list what is installed; show one plugin and its options",
     "doctor": "find what is wrong with the installation, and say what to type next",
     "checkpoints": "list and verify the checkpoints of a run",
+    "predict": "score a stream with a checkpoint, without training",
+    "export": "write the servable model of a checkpoint",
 }
 
 _INTERRUPTED = 130
