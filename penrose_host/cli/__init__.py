@@ -31,6 +31,9 @@ _BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for wrong usage, else that of the error)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # pydantic imports plugins of its own, from every distribution there is: nobody selected them, and unreadable
+    # metadata of any would end every command.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that this terminal cannot show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")

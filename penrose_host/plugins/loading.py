@@ -148,5 +148,5 @@ def _broken(record: Record, what: str) -> PluginBroken:
         dist=record.dist,
         version=record.version,
         hint=f"try: pip install --force-reinstall {record.dist}   "
-        f"(to see where it fails: penrose plugins show {record.name} --traceback)",
+        f"(to see where it fails: penrose plugins show {record.name} --traceback; all that is wrong: penrose doctor)",
     )
