@@ -10,24 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penrose_host.testing.datasources import DataSourceContract
+    from penrose_host.testing.environments import EnvironmentContract
     from penrose_host.testing.executors import ExecutorContract
+    from penrose_host.testing.hooks import HookContract
     from penrose_host.testing.memory import MemoryCheckpoints
-    from penrose_host.testing.promises import BrokenPromise, promises
+    from penrose_host.testing.promises import BrokenPromise, promises_of
+    from penrose_host.testing.tables import EmbeddingTableContract
 
 _MODULE_OF = {
     "BrokenPromise": "promises",
     "DataSourceContract": "datasources",
+    "EmbeddingTableContract": "tables",
+    "EnvironmentContract": "environments",
     "ExecutorContract": "executors",
+    "HookContract": "hooks",
     "MemoryCheckpoints": "memory",
-    "promises": "promises",
+    "promises_of": "promises",
 }
 
 __all__ = [
     "BrokenPromise",
     "DataSourceContract",
+    "EmbeddingTableContract",
+    "EnvironmentContract",
     "ExecutorContract",
+    "HookContract",
     "MemoryCheckpoints",
-    "promises",
+    "promises_of",
 ]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from penrose_host.checkpoints import Checkpoint, CheckpointStore
+from penrose_host.cluster import Role
 from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, Selected
 from penrose_host.environments.local import LocalEnvironment
@@ -17,10 +19,7 @@ from penrose_host.signals import StopRequest
 from penrose_host.testing.promises import Broken
 from penrose_host.testing.toys import ToyExecutor, ToySource, features_of
 
-if TYPE_CHECKING:
-    from penrose_host.checkpoints import Checkpoint
-
-__all__ = ["TOY_FEATURES", "last_checkpoint", "predictions", "run_job", "small_job", "state"]
+__all__ = ["TOY_FEATURES", "checkpoints", "last_checkpoint", "predictions", "run_job", "small_job", "state"]
 
 TOY_FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
 
@@ -87,10 +86,13 @@ def predictions(run_dir: Path) -> dict[str, list[int]]:
     return found
 
 
+def checkpoints(run_dir: Path) -> list[str]:
+    """The ids of all checkpoints of a run, oldest first."""
+    return [info.id for info in CheckpointStore(run_dir / "checkpoints").list()]
+
+
 def last_checkpoint(run_dir: Path) -> Checkpoint:
     """The newest checkpoint of a run, its files verified. Raises `Broken` where there is none."""
-    from penrose_host.checkpoints import CheckpointStore
-
     store = CheckpointStore(run_dir / "checkpoints")
     checkpoint = store.latest()
     if checkpoint is None:
@@ -101,8 +103,6 @@ def last_checkpoint(run_dir: Path) -> Checkpoint:
 
 def state(run_dir: Path, parts: Sequence[str]) -> Mapping[str, bytes]:
     """Every file of these parts of the last checkpoint: `part/name` → content."""
-    from penrose_host.cluster import Role
-
     checkpoint = last_checkpoint(run_dir)
     readers = {part: checkpoint.reader(Role.CHIEF, 0, part) for part in parts}
     return {f"{part}/{name}": reader.read(name) for part, reader in readers.items() for name in reader.names()}

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Broken", "BrokenPromise", "promise", "promises", "raised_by"]
+__all__ = ["Broken", "BrokenPromise", "promise", "promises_of", "raised_by", "told"]
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -42,14 +42,14 @@ def promise(test: Test) -> Test:
         except Broken as broken:
             raise BrokenPromise(sentence, broken.seen, broken.todo) from None
         except Exception as error:
-            seen = f"the plugin raised {type(error).__name__}: {error}"
+            seen = f"it {told(error)}."
             raise BrokenPromise(sentence, seen, "the traceback above shows where; this should not raise.") from error
 
     checked.__promise__ = sentence  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
 
 
-def promises(contract: type) -> dict[str, str]:
+def promises_of(contract: type) -> dict[str, str]:
     """Test method → its promise, for everything that a contract class checks, in order."""
     found: dict[str, str] = {}
     for base in reversed(contract.__mro__):
@@ -66,6 +66,11 @@ def raised_by(call: Callable[[], object]) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+def told(error: Exception | None) -> str:
+    """What a call raised, in words."""
+    return "raised nothing" if error is None else f"raised {type(error).__name__}: {error}"
 
 
 def _sentence(test: Callable[..., None]) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ToyExecutor", "ToySource", "features_of"]
 
+CHUNK_ROWS = 16
+
 
 def features_of(spec: FeatureSpec) -> dict[str, Any]:
     """The `features` section of a job over a `ToySource` whose columns are these features."""
@@ -92,14 +94,15 @@ class ToySource(DataSource):
             self._next.setdefault(name, offset or 0)
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - rows are always there
-        if len(self.ended()) == len(self._next):
+        going = self._next.keys() - self._over()
+        if not going:
             raise EndOfStream
-        ready = [name for name in self._next if name not in self._paused and name not in self.ended()]
+        ready = sorted(going - self._paused)
         if not ready:
             return None
         name = min(ready, key=self._next.__getitem__)
         start = self._next[name]
-        stop = self._next[name] = min(start + max_rows, self.options.rows)
+        stop = self._next[name] = min(start + max_rows, start + CHUNK_ROWS, self.options.rows)
         if name == "p0" and self.options.fail_at is not None and start <= self.options.fail_at < stop:
             raise SourceError(
                 "the toy was told to fail",
@@ -114,10 +117,13 @@ class ToySource(DataSource):
         self._paused = frozenset(partitions)
 
     def ended(self) -> Collection[str]:
-        return {name for name, offset in self._next.items() if offset >= self.options.rows}
+        return self._over()
 
     def close(self) -> None:
         pass
+
+    def _over(self) -> set[str]:
+        return {name for name, offset in self._next.items() if offset >= self.options.rows}
 
     def _batch(self, name: str, start: int, stop: int) -> pa.RecordBatch:
         import pyarrow as pa

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from penrose_host.batch import Chunk
 from penrose_host.interfaces import Capability, DataSource
-from penrose_host.testing.datasources.reading import Rows, next_offsets, take
+from penrose_host.testing.datasources.reading import Rows, chunks, collect, next_offsets, take
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken
 
@@ -103,3 +104,13 @@ class SourceChecks(PluginContract):
     ) -> Rows:
         """What a new source (or this one) gives from there on, as far as the contract looks."""
         return whole.cut(take(source or self.make(), assignment, sizes, self.patience, whole.covered))
+
+    def follow(self, whole: Whole, source: DataSource, rows: Rows, size: int) -> Iterator[Chunk]:
+        """The chunks of an open source, as far as the contract looks; adds to `rows` what they hold."""
+        for name in whole.names:
+            rows.setdefault(name, [])
+        for chunk in chunks(source, [size], self.patience):
+            collect(chunk, rows)
+            yield chunk
+            if whole.covered(rows):
+                return

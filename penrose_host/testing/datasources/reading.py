@@ -53,8 +53,8 @@ def collect(chunk: Chunk, rows: Rows) -> None:
         rows.setdefault(name, []).append(row)
 
 
-def chunks(source: DataSource, sizes: Iterable[int], patience: float) -> Iterator[tuple[int, Chunk]]:
-    """(`max_rows`, chunk) until the stream ends, or nothing comes for `patience` seconds; the last size goes on."""
+def chunks(source: DataSource, sizes: Iterable[int], patience: float) -> Iterator[Chunk]:
+    """Chunks until the stream ends, or nothing comes for `patience` seconds; the last size goes on."""
     quiet = time.monotonic()
     sizes = list(sizes)
     for size in chain(sizes, repeat(sizes[-1])):
@@ -64,7 +64,7 @@ def chunks(source: DataSource, sizes: Iterable[int], patience: float) -> Iterato
             return
         if chunk is not None and (chunk.batch.num_rows or chunk.rejects):
             quiet = time.monotonic()
-            yield size, chunk
+            yield chunk
         elif time.monotonic() - quiet >= patience:
             return
 
@@ -80,7 +80,7 @@ def take(
     rows: Rows = {name: [] for name in assignment}
     try:
         source.open(assignment)
-        for _, chunk in chunks(source, sizes, patience):
+        for chunk in chunks(source, sizes, patience):
             collect(chunk, rows)
             if enough(rows):
                 break

@@ -8,5 +8,5 @@ from penrose_host.testing.executors.training import TrainingPromises
 __all__ = ["ExecutorContract"]
 
 
-class ExecutorContract(ScorePromises, TrainingPromises, StatePromises, RunPromises):
+class ExecutorContract(RunPromises, StatePromises, TrainingPromises, ScorePromises):
     """Derive a test class from it, and return your executor from `make`."""

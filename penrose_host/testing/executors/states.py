@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 
 from penrose_host.errors import PenroseError
 from penrose_host.testing.executors.base import ExecutorChecks
 from penrose_host.testing.executors.comparing import apart, copied, difference
 from penrose_host.testing.executors.lab import written
-from penrose_host.testing.promises import Broken, promise, raised_by
+from penrose_host.testing.pickles import pickles_in
+from penrose_host.testing.promises import Broken, promise, raised_by, told
 from penrose_host.testing.watching import unpickled
 
 __all__ = ["StatePromises"]
@@ -70,8 +69,7 @@ class StatePromises(ExecutorChecks):
                 rest = {other: data for other, data in saved.items() if other != name}
                 error = raised_by(lambda lab=lab, rest=rest: lab.load(rest))  # type: ignore[misc]
             if not isinstance(error, PenroseError):
-                told = "nothing" if error is None else f"{type(error).__name__}: {error}"
-                raise Broken(f"without {name}, `restore` raised {told}.", "read every file with `reader.read(name)`.")
+                raise Broken(f"without {name}, `restore` {told(error)}.", "read every file with `reader.read(name)`.")
 
     @promise
     def test_nothing_is_pickled(self) -> None:
@@ -81,7 +79,7 @@ class StatePromises(ExecutorChecks):
             with unpickled() as seen:
                 lab.load(saved)
         found = [f"`restore` unpickled {what}" for what in seen]
-        found += [f"{name} is a pickle" for name, data in saved.items() if _is_pickle(data)]
+        found += [f"{name} is a pickle" for name in pickles_in(saved)]
         if found:
             raise Broken(f"{found[0]}.", "write JSON, Arrow or safetensors: a pickle runs code when it is read.")
 
@@ -108,13 +106,3 @@ class StatePromises(ExecutorChecks):
         executor.close()
         with self.lab(1) as lab:
             lab.executor.close()
-
-
-def _is_pickle(data: bytes) -> bool:
-    """Whether this is a pickle of protocol 2 or later, or a zip file with one in it."""
-    if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and data.endswith(b"."):
-        return True
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return False
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return any(_is_pickle(archive.read(name)) for name in archive.namelist())
