@@ -64,14 +64,14 @@ def export_checkpoint(
             return restore(stack, resolved, found), _figures(resolved.job, found), found.manifest
 
         model, figures, manifest = read_checkpoint(resolved.job.run_directory, checkpoint, read)
-        export(model.executor, directory, hooks, figures)
+        export(model.executor, directory, hooks, figures, resolved.job.run_directory)
     files = {str(p.relative_to(directory)): p.stat().st_size for p in sorted(directory.rglob("*")) if p.is_file()}
     return Exported(directory, manifest.id, manifest.rows, files)
 
 
-def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[str, Any]) -> None:
+def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[str, Any], run_dir: Path) -> None:
     """Write the executor's artifact to `directory`, replacing what was there. Raises ExportDenied, PenroseError."""
-    denials = hooks.allow_export(directory, metrics)
+    denials = hooks.allow_export(directory, metrics, run_dir)
     if denials:
         raise ExportDenied(denials)
     draft, before = (directory.with_name(f".{directory.name}.{what}") for what in ("draft", "before"))
@@ -89,7 +89,7 @@ def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[s
         ) from error
     finally:
         _tidy(directory, draft, before)
-    hooks.exported(directory, metrics)
+    hooks.exported(directory, metrics, run_dir)
 
 
 def _tidy(directory: Path, draft: Path, before: Path) -> None:

@@ -157,7 +157,7 @@ class HostRuntime(Runtime):
                 result = self._result(session, reason)
                 folder = self._resolved.job.output.export
                 if folder is not None:
-                    export(session.executor, self._run_dir / folder, hooks, result.metrics)
+                    export(session.executor, self._run_dir / folder, hooks, result.metrics, self._run_dir)
             except BaseException as error:
                 hooks.run_ended(None, error)
                 raise

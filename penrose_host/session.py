@@ -110,7 +110,10 @@ class Session:
         self._checkpointer = Checkpointer()
         self._next_report = self._report_after(progress.rows)
         self._reported_rows, self._reported_at = progress.rows, time.perf_counter()
-        self.last_report: Mapping[str, Any] = {}
+        # A run that has nothing left to do ends with what its checkpoint measured.
+        self.last_report: Mapping[str, Any] = (
+            {} if checkpoint is None else self._figures(progress.bad_rows, progress.position())
+        )
         self.last_checkpoint = checkpoint.manifest if checkpoint else None
 
     def start(self) -> None:
@@ -175,9 +178,24 @@ class Session:
         now = time.perf_counter()
         rate = (progress.rows - self._reported_rows) / max(now - self._reported_at, 1e-9)
         self._reported_rows, self._reported_at = progress.rows, now
-        loss = progress.mean_loss()
-        progress.forget_losses()
         report: dict[str, Any] = {
+            **self._figures(bad_rows, position),
+            "rows_per_second": round(rate, 1),
+            "time": time.time(),
+            "final": final,
+        }
+        progress.forget_losses()
+        self._lines.append(json.dumps(report).encode())
+        self.last_report = report
+        if self._parts.on_report is not None:
+            self._parts.on_report(report)
+        self._parts.hooks.reported(report)
+        return report
+
+    def _figures(self, bad_rows: int, position: Position) -> dict[str, Any]:
+        """What a report says of this instant, but for what belongs to the clock."""
+        progress = self.progress
+        return {
             "rows": progress.rows,
             "trained_rows": progress.trained_rows,
             "waiting_rows": len(self.trainer.waiting),
@@ -185,19 +203,10 @@ class Session:
             "skipped_rows": progress.skipped_rows,
             "steps": progress.sequence,
             **self.metrics.values(),
-            "loss": loss,
+            "loss": progress.mean_loss(),
             "event_time": None if progress.clock == NEVER else progress.clock,
             "position": dict(position.offsets),
-            "rows_per_second": round(rate, 1),
-            "time": time.time(),
-            "final": final,
         }
-        self._lines.append(json.dumps(report).encode())
-        self.last_report = report
-        if self._parts.on_report is not None:
-            self._parts.on_report(report)
-        self._parts.hooks.reported(report)
-        return report
 
     def _report_after(self, rows: int) -> int:
         every = self._parts.job.report.rows

@@ -80,15 +80,23 @@ class Hooks:
     def checkpoint_restored(self, checkpoint: str) -> None:
         self._manager.hook.checkpoint_restored(checkpoint=checkpoint)
 
-    def exported(self, directory: Path, metrics: Mapping[str, Any]) -> None:
-        self._manager.hook.exported(directory=directory, metrics=MappingProxyType(dict(metrics)))
+    def exported(self, directory: Path, metrics: Mapping[str, Any], run_dir: Path | None = None) -> None:
+        """`run_dir`: the folder that `directory` stands in, where it is not given."""
+        frozen = MappingProxyType(dict(metrics))
+        self._manager.hook.exported(directory=directory, metrics=frozen, run_dir=run_dir or directory.parent)
 
     # -- gates -----------------------------------------------------------------------------------
 
-    def allow_export(self, directory: Path, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """(plugin, reason) of each gate that denies; empty: go ahead. A gate that raises denies."""
+    def allow_export(
+        self, directory: Path, metrics: Mapping[str, Any], run_dir: Path | None = None
+    ) -> list[tuple[str, str]]:
+        """(plugin, reason) of each gate that denies; empty: go ahead. A gate that raises denies.
+
+        `run_dir`: the folder that `directory` stands in, where it is not given.
+        """
         self._denials = []
-        self._manager.hook.allow_export(directory=directory, metrics=MappingProxyType(dict(metrics)))
+        frozen = MappingProxyType(dict(metrics))
+        self._manager.hook.allow_export(directory=directory, metrics=frozen, run_dir=run_dir or directory.parent)
         return self._denials
 
     # -- guards around what plugins wrote --------------------------------------------------------

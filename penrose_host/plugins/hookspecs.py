@@ -68,9 +68,12 @@ class HookSpecs:
         """The run goes on from the checkpoint with this id."""
 
     @hookspec
-    def exported(self, directory: Path, metrics: Mapping[str, Any]) -> None:
-        """An export is complete in `directory`."""
+    def exported(self, directory: Path, metrics: Mapping[str, Any], run_dir: Path) -> None:
+        """An export of the run in `run_dir` is complete in `directory`."""
 
     @hookspec
-    def allow_export(self, directory: Path, metrics: Mapping[str, Any]) -> Deny | None:
-        """Gate: `Deny(reason)` keeps the export in `directory` back; None has nothing against it."""
+    def allow_export(self, directory: Path, metrics: Mapping[str, Any], run_dir: Path) -> Deny | None:
+        """Gate: `Deny(reason)` keeps the export of the run in `run_dir` back; None has nothing against it.
+
+        A run asks at its end; `penrose export` asks too, and calls no hook but this one and `exported`.
+        """
