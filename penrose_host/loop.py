@@ -60,7 +60,10 @@ class Loop:
             reason = self._pull()
             ended = reason == "end-of-stream"
             if self.session.last_checkpoint is None or self._state() != start or ended > self.session.finished:
-                self._finish(reason)
+                self._finish(ended)
+            if not ended:
+                # Behind the checkpoint: a resumed run cuts this line off, and ends as if it had never stopped.
+                self.session.report()
         except BaseException:
             with suppress(Exception):  # whatever else goes wrong now is not why the run ends
                 self.reader.close()
@@ -121,17 +124,13 @@ class Loop:
             self.session.checkpoint()
             self._schedule()
 
-    def _finish(self, reason: str) -> None:
-        """The last report and the last checkpoint."""
-        ended = reason == "end-of-stream"
+    def _finish(self, ended: bool) -> None:
+        """The last checkpoint, and before it the last report if the stream has ended."""
         self._committed(self.session.poll(wait=True))
         if ended:
             self.session.report(final=True)
         self.session.checkpoint(finished=ended)
         self._committed(self.session.poll(wait=True))
-        if not ended:
-            # Behind the checkpoint: a resumed run cuts this line off, and ends as if it had never stopped.
-            self.session.report()
 
     def _committed(self, manifest: Manifest | None) -> None:
         if manifest is not None and self.reader is not None and Capability.COMMIT in self._source.capabilities:

@@ -204,7 +204,8 @@ class HostRuntime(Runtime):
             ),
             checkpoint,
         )
-        stack.callback(session.close)
+        # Who interrupts a run that is ending already does not wait for its checkpoint: without a manifest it is none.
+        stack.push(lambda kind, *_: session.close(wait=kind is not KeyboardInterrupt))
         if self._display is not None:
             self._display.started(session, checkpoint)
         if checkpoint is not None:

@@ -291,9 +291,9 @@ class Session:
         if self._pinned == external_id:
             self._pinned = None
 
-    def close(self) -> None:
-        """Let a checkpoint in flight end, and close the files. May be called twice."""
-        self._checkpointer.close()
+    def close(self, *, wait: bool = True) -> None:
+        """Close the files. `wait`: let a checkpoint in flight end first. May be called twice."""
+        self._checkpointer.close(wait=wait)
         self._lines.close()
         self._dead_letters.close()
 

@@ -49,9 +49,9 @@ class Checkpointer:
             raise outcome
         return outcome
 
-    def close(self) -> None:
-        """Let the one in flight end, unseen, and stop the thread. May be called twice."""
-        if self._thread.is_alive():
+    def close(self, *, wait: bool = True) -> None:
+        """Stop the thread. `wait`: let the one in flight end first, unseen. May be called twice."""
+        if wait and self._thread.is_alive():
             self._work.put(None)
             self._thread.join()
 
