@@ -1,0 +1,160 @@
+"""Jobs to break: four files of rows with late labels, and what must be equal when two runs ended the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import yaml
+
+from penrose_host.checkpoints import CheckpointStore
+from penrose_host.cluster import ClusterSpec, Role
+from penrose_host.config.resolve import load
+from penrose_host.model import build
+from penrose_host.testing.memory import MemoryCheckpoints
+
+__all__ = [
+    "FILES",
+    "ROWS",
+    "TORCH",
+    "check_same_end",
+    "make_files",
+    "predictions",
+    "reports",
+    "state",
+    "tables",
+    "write_job",
+]
+
+#: Rows of one file; the files' times run side by side, and they hold the same times now and then.
+ROWS = 6000
+FILES = ("a.parquet", "b.csv", "c.parquet", "d.csv")
+START = datetime(2024, 1, 1, tzinfo=UTC)
+FEATURES: Mapping[str, Any] = {
+    "event_time": "ts",
+    "categorical": ["user", "item"],
+    "crosses": [["user", "item"]],
+    "numeric": ["row", {"column": "price", "transform": "log1p"}],
+    "labels": ["clicked"],
+    "known_at": "known",
+}
+#: Sections of a job that trains with PyTorch, its embeddings in a table of the host's.
+TORCH: Mapping[str, Any] = {
+    "executor": {"name": "staged-torch", "model": "logistic", "optimizer": {"name": "adagrad", "learning_rate": 0.1}},
+    "embedding": {"name": "hashing", "rows": 1 << 14},
+}
+
+
+@cache
+def table(number: int, rows: int = ROWS) -> pa.Table:
+    """The rows of one file: `row` is unique in all files; labels come late, some never; a few rows are out of order."""
+    random = np.random.default_rng(number)
+    seconds = np.arange(rows) // 2 + random.integers(0, 3, rows)
+    late = random.integers(0, 900, rows)
+    clicked = random.random(rows) < 0.3
+    return pa.table(
+        {
+            "row": pa.array(np.arange(rows) * len(FILES) + number),
+            "ts": _times(seconds),
+            "known": _times(seconds + late),
+            "user": pa.array([f"u{user}" for user in random.zipf(1.3, rows) % 500]),
+            "item": pa.array(random.integers(0, 200, rows)),
+            "price": pa.array(random.random(rows).round(3) * 100),
+            "clicked": pa.array(clicked.astype(np.int64), mask=random.random(rows) < 0.03),
+        }
+    )
+
+
+def _times(seconds: Any) -> pa.Array:
+    return pa.array([START + timedelta(seconds=int(second)) for second in seconds], pa.timestamp("us", "UTC"))
+
+
+def make_files(folder: Path, rows: int = ROWS) -> Path:
+    """Write the four files; returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(FILES):
+        if name.endswith(".csv"):
+            pyarrow.csv.write_csv(table(number, rows), folder / name)
+        else:
+            pq.write_table(table(number, rows), folder / name, row_group_size=1000)
+    return folder
+
+
+def write_job(path: Path, data: Path, run_dir: Path, **changes: Any) -> Path:
+    """A job over the files in `data`; `changes` replace its sections."""
+    job: dict[str, Any] = {
+        "name": path.stem,
+        "datasource": {"name": "staged-files", "path": [str(data / "*")], "batch_rows": 700},
+        "executor": {"name": "counting", "rows": ROWS * len(FILES)},
+        "features": dict(FEATURES),
+        "hooks": ["staged"],
+        "micro_batch": {"rows": 64, "event_time": None},
+        "report": {"rows": 1000},
+        "checkpoint": {"rows": 1000, "seconds": None, "keep": 2},
+        "output": {"predictions": "predictions"},
+        "run_dir": str(run_dir),
+    }
+    path.write_text(yaml.safe_dump(job | changes))
+    return path
+
+
+def reports(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, without what the clock says."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("time", "rows_per_second")} for line in lines]
+
+
+def predictions(run_dir: Path) -> pa.Table:
+    """All rows of the predictions, in the order of the parts."""
+    paths = sorted((run_dir / "predictions").iterdir())
+    assert [path.name for path in paths] == [f"part-{number:06d}.parquet" for number in range(len(paths))]
+    return pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths]).combine_chunks()
+
+
+def check_same_end(one: Path, other: Path) -> None:
+    """Two runs ended the same: byte for byte in their state, row for row in what they wrote."""
+    assert state(one) == state(other)
+    assert predictions(one).equals(predictions(other))
+    assert reports(one) == reports(other)
+
+
+def tables(job: Path) -> dict[str, dict[str, bytes]]:
+    """Name → the files of a whole snapshot of each embedding table, restored from the run's last checkpoint.
+
+    The checkpoints of two runs hold a table in other pieces: what they amount to is compared.
+    """
+    found = {}
+    resolved = load(job)
+    checkpoint = CheckpointStore(resolved.job.run_directory / "checkpoints").latest()
+    with ExitStack() as stack:
+        model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
+        assert model.tables is not None
+        assert checkpoint is not None
+        model.restore(checkpoint, Role.CHIEF, 0)
+        for name, table in model.tables.items().items():
+            memory = MemoryCheckpoints()
+            reader = memory.reader(memory.write("whole", table.snapshot(None)))
+            found[name] = {file: reader.read(file) for file in reader.names()}
+    return found
+
+
+def state(run_dir: Path) -> dict[str, bytes]:
+    """The files of executor, core and metrics in the last checkpoint."""
+    store = CheckpointStore(run_dir / "checkpoints")
+    checkpoint = store.latest()
+    assert checkpoint is not None
+    store.verify(checkpoint.manifest.id)
+    files = {}
+    for part in ("executor", "trainer", "metrics"):
+        reader = checkpoint.reader(Role.CHIEF, 0, part)
+        files |= {f"{part}/{name}": reader.read(name) for name in reader.names()}
+    return files
