@@ -39,7 +39,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, style and types."""
-    session.install("-c", "constraints.txt", "-e", ".", "pytest", "hypothesis", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML")
+    session.install(
+        "-c", "constraints.txt", "-e", ".", "pytest", "hypothesis", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML"
+    )
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
