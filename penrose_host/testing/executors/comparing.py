@@ -17,7 +17,7 @@ def copied(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def apart(one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float) -> str | None:
     """Where two scorings of the same rows differ by more than the tolerance, in words."""
-    for head in one:
+    for head in sorted(one.keys() & other.keys()):
         far = np.flatnonzero(~(np.abs(one[head] - other[head]) <= tolerance))
         if len(far):
             return f"row {far[0]} got {head!r} {other[head][far[0]]} instead of {one[head][far[0]]}"

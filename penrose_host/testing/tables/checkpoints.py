@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
 
 from penrose_host.errors import CheckpointDamaged
@@ -11,7 +12,7 @@ from penrose_host.testing.drawing import for_all
 from penrose_host.testing.memory import MemoryCheckpoints
 from penrose_host.testing.pickles import pickles_in
 from penrose_host.testing.promises import Broken, promise, raised_by, told
-from penrose_host.testing.tables.base import TableChecks, difference
+from penrose_host.testing.tables.base import STEP, TableChecks, difference
 from penrose_host.testing.watching import unpickled
 
 __all__ = ["CheckpointPromises"]
@@ -154,6 +155,7 @@ class CheckpointPromises(TableChecks):
         saved, table = MemoryCheckpoints(), self.trained(range(2))
         before = self.content(table)
         other = self.table(width=self.width + 1)
+        other.apply(self.keys(other, 2), np.ones((2, self.width + 1), np.float32), STEP)
         ref = saved.write("c1", other.snapshot(None))
         self._refuses(saved, ref, table, f"a snapshot of width {self.width + 1}")
         whole = saved.write("c2", table.snapshot(None))

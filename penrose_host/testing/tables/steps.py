@@ -33,8 +33,8 @@ class StepPromises(TableChecks):
     @promise
     def test_repeated_keys_are_summed_first(self) -> None:
         """Gradients of a key that stands more than once in a step are added up, and applied once."""
-        one, other = self.table(), self.table()
-        keys = self.keys(one, 6)
+        one, other = self.trained(range(2)), self.trained(range(2))
+        keys = self.keys(one, 30)
         gradients = self.gradients(keys, 1)
         one.apply(np.concatenate([keys, keys]), np.concatenate([gradients, gradients / 2]), STEP)
         other.apply(keys, gradients * np.float32(1.5), STEP)
@@ -44,8 +44,8 @@ class StepPromises(TableChecks):
     @promise
     def test_the_order_of_keys_does_not_matter(self) -> None:
         """A step with its keys in another order gives the same table, to the bit, where the sums are exact."""
-        one, other = self.table(), self.table()
-        keys = np.tile(self.keys(one, 20), 3)
+        one, other = self.trained(range(2)), self.trained(range(2))
+        keys = np.tile(self.keys(one, 30), 3)
         gradients = self.gradients(keys, 1)
         one.apply(keys, gradients, STEP)
         other.apply(keys[::-1].copy(), gradients[::-1].copy(), STEP)
@@ -57,6 +57,7 @@ class StepPromises(TableChecks):
         """`apply` moves the rows of its keys against their gradients, and leaves all other rows as they are."""
         table = self.table(optimizer=("sgd", {"learning_rate": 0.5}))
         keys = self.keys(table, 40)
+        self.step(table, keys, 0)
         before = table.lookup(keys, train=True)
         gradients = self.gradients(keys[:10], 1)
         table.apply(keys[:10], gradients, STEP)
