@@ -1,0 +1,1 @@
+"""The TensorBoard hook of Penrose. `hook` is its entry module and imports no framework."""
