@@ -8,7 +8,7 @@ from penrose_host.config.resolve import Resolved
 from penrose_host.errors import SourceError
 from penrose_host.interfaces import Environment, FeatureSpec, RunResult
 from penrose_host.testing.executors.comparing import difference
-from penrose_host.testing.jobs import checkpoints, last_checkpoint, predictions, run_job, small_job, state
+from penrose_host.testing.jobs import last_checkpoint, predictions, run_job, small_job, state
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken, promise, raised_by, told
 from penrose_host.testing.toys import ToySource
@@ -58,10 +58,10 @@ class EnvironmentContract(PluginContract):
     def test_a_job_goes_on_where_it_stopped(self, tmp_path: Path) -> None:
         """A job that stopped, and is run again in a new environment, ends like one that never stopped."""
         run_job(_job(tmp_path / "stopped", self.make(), stop_at=50))
-        first = last_checkpoint(tmp_path / "stopped").manifest.id
+        first = last_checkpoint(tmp_path / "stopped").manifest
         run_job(_job(tmp_path / "stopped", self.make()))
-        if first not in checkpoints(tmp_path / "stopped"):
-            raise Broken(f"checkpoint {first} of the first run is gone.", "go on in the run directory of the job.")
+        if last_checkpoint(tmp_path / "stopped").manifest.epoch <= first.epoch:
+            raise Broken(f"the job did not go on from checkpoint {first.id}.", "keep the run directory of the job.")
         run_job(_job(tmp_path / "straight", self.make()))
         if seen := difference(state(tmp_path / "straight", _PARTS), state(tmp_path / "stopped", _PARTS)):
             raise Broken(f"in the last checkpoint {seen}.", "leave to the host where a job goes on.")
@@ -75,6 +75,7 @@ class EnvironmentContract(PluginContract):
                 f"a source raised SourceError in the middle of the job, and `run` {told(error)}.",
                 "let errors of a role pass, or raise them again on this side.",
             )
+        last_checkpoint(tmp_path / "run")
         run_job(_job(tmp_path / "run", self.make()))
         run_job(_job(tmp_path / "straight", self.make()))
         if seen := difference(state(tmp_path / "straight", _PARTS), state(tmp_path / "run", _PARTS)):

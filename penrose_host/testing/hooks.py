@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from penrose_host.batch import Position
 from penrose_host.interfaces import RunResult
@@ -20,6 +20,9 @@ __all__ = ["HookContract"]
 
 class HookContract(PluginContract):
     """Derive a test class from it, and return your hook plugin from `make`."""
+
+    #: Threads get so many seconds to end after `run_ended`.
+    patience: ClassVar[float] = 5.0
 
     def make(self) -> HookPlugin:
         """A new hook plugin."""
@@ -48,7 +51,7 @@ class HookContract(PluginContract):
             held = Held()
             self._watch(tmp_path / f"run{number}", failing=False)
             # What stays from the first time belongs to libraries, which are loaded once.
-            if number and (left := held.more(5.0)):
+            if number and (left := held.more(self.patience)):
                 raise Broken(f"after `run_ended` {', '.join(left)} was left.", "let go of everything in `run_ended`.")
 
     @promise
@@ -77,6 +80,7 @@ class HookContract(PluginContract):
             last = _report(200, auc=0.75)
             hooks.reported(last)
             hooks.allow_export(run_dir / "export", last)
+            (run_dir / "export").mkdir()
             hooks.exported(run_dir / "export", last)
             position = Position("contract", {"p0": 200})
             hooks.run_ended(RunResult("end-of-stream", 200, 180, position, "00000002-e2", last, run_dir), None)

@@ -19,7 +19,7 @@ from penrose_host.signals import StopRequest
 from penrose_host.testing.promises import Broken
 from penrose_host.testing.toys import ToyExecutor, ToySource, features_of
 
-__all__ = ["TOY_FEATURES", "checkpoints", "last_checkpoint", "predictions", "run_job", "small_job", "state"]
+__all__ = ["TOY_FEATURES", "last_checkpoint", "predictions", "run_job", "small_job", "state"]
 
 TOY_FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
 
@@ -86,17 +86,12 @@ def predictions(run_dir: Path) -> dict[str, list[int]]:
     return found
 
 
-def checkpoints(run_dir: Path) -> list[str]:
-    """The ids of all checkpoints of a run, oldest first."""
-    return [info.id for info in CheckpointStore(run_dir / "checkpoints").list()]
-
-
 def last_checkpoint(run_dir: Path) -> Checkpoint:
     """The newest checkpoint of a run, its files verified. Raises `Broken` where there is none."""
     store = CheckpointStore(run_dir / "checkpoints")
     checkpoint = store.latest()
     if checkpoint is None:
-        raise Broken(f"{run_dir} has no checkpoint.", "run the role `chief` to its end.")
+        raise Broken(f"the run directory {run_dir} has no checkpoint.", "leave to the host what is in there.")
     store.verify(checkpoint.manifest.id)
     return checkpoint
 
