@@ -10,7 +10,14 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-DISTRIBUTIONS = (".", "plugins/penrose-torch", "contrib/penrose-flights")
+DISTRIBUTIONS = (
+    ".",
+    "plugins/penrose-torch",
+    "plugins/penrose-tensorboard",
+    "plugins/penrose-prometheus",
+    "contrib/penrose-flights",
+    "contrib/penrose-river",
+)
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("tensorflow-cpu==2.21.0", "ray==2.60.0", "apache-beam==2.77.0")
