@@ -85,7 +85,7 @@ def draw(chart: Chart, columns: Mapping[str, Float64], marks: Sequence[Mark], nu
     ]
     beyond = sum(int(((v := columns[curve.column]) > y.high).sum() + (v < y.low).sum()) for curve in chart.curves)
     if beyond:
-        parts.append(f'<text class="note" x="{RIGHT}" y="{TOP - 10}">{beyond:,} of its points are off the scale</text>')
+        parts.append(f'<text class="note" x="{RIGHT}" y="{TOP - 10}">off the scale: {beyond:,}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -141,9 +141,10 @@ def _curve(curve: Curve, rows: Float64, values: Float64, x: _Axis, y: _Axis) -> 
         ends = [floor.format(x.place(rows[line[-1]]), x.place(rows[line[0]])) for line in lines]
         under = "".join(_line(rows, values, line, x, y) + end for line, end in zip(lines, ends, strict=True))
         path = f'<path class="area {curve.colour}" d="{under}"/>{path}'
+    size = 2.2 if len(rows) > 1 else 3.2
     alone = [int(line[0]) for line in lines if len(line) == 1]
     points = np.concatenate(lines).tolist() if len(rows) <= FEW else alone
-    dots = "".join(f'<circle cx="{x.place(rows[i]):.1f}" cy="{y.place(values[i]):.1f}" r="2.2"/>' for i in points)
+    dots = "".join(f'<circle cx="{x.place(rows[i]):.1f}" cy="{y.place(values[i]):.1f}" r="{size}"/>' for i in points)
     return path + (f'<g class="points {curve.colour}">{dots}</g>' if dots else "")
 
 

@@ -13,7 +13,7 @@ from penrose_host.report.curves import steps
 from penrose_host.report.history import History
 from penrose_host.report.scales import clock, compact, event_clock, grouped
 
-__all__ = ["charts_of", "hover_data", "panel", "value_text"]
+__all__ = ["charts_of", "hover_data", "of_first", "panel", "value_text"]
 
 #: A stream whose event time is no further behind the clock than this is live: how far, is then worth a chart.
 LIVE_SECONDS = 7 * 86_400
@@ -28,19 +28,20 @@ def charts_of(history: History, window: str) -> list[Chart]:
     def one(column: str, name: str) -> tuple[Curve, ...]:
         return (Curve(column, name, "c0"),)
 
+    of = of_first(history)
     charts = [
-        Chart("AUC", "area under the ROC curve", both("auc")),
-        Chart("Log loss", "nats a row", both("log_loss")),
-        Chart("Calibration", "sum of scores / sum of labels", both("calibration"), reference=1.0),
+        Chart(f"AUC{of}", "area under the ROC curve", both("auc")),
+        Chart(f"Log loss{of}", "nats a row", both("log_loss")),
+        Chart(f"Calibration{of}", "sum of scores / sum of labels", both("calibration"), reference=1.0),
         _scores_and_labels(history, window),
         Chart("Training loss", "mean of a row, over all heads", one("loss", "since the report before")),
         Chart("Throughput", "rows a second", one("rows_per_second", "since the report before"), zero=True),
         Chart("Waiting rows", "rows whose label is not known yet", one("waiting_rows", "waiting"), zero=True),
     ]
-    for prefix, of in (("window.", window), ("", "all rows")):
+    for prefix, reach in (("window.", window), ("", "all rows")):
         names = [name for name in history.heads if history.known(f"{prefix}heads.{name}.auc")]
         curves = tuple(Curve(f"{prefix}heads.{n}.auc", n, f"c{i}") for i, n in enumerate(names))
-        charts.append(Chart(f"AUC by head, {of}", "area under the ROC curve", curves))
+        charts.append(Chart(f"AUC by head, {reach}", "area under the ROC curve", curves))
     bad = Curve("bad_rows", "could not be read", "c0"), Curve("skipped_rows", "loss not finite", "c1")
     if any(history.columns[curve.column].max() > 0 for curve in bad if history.known(curve.column)):
         charts.append(Chart("Rows left out", "rows", bad, zero=True))
@@ -51,10 +52,15 @@ def charts_of(history: History, window: str) -> list[Chart]:
     return [chart for chart in charts if chart.curves]
 
 
+def of_first(history: History) -> str:
+    """Where there are several heads, the metrics that stand alone are those of the first."""
+    return f" of {history.heads[0]}" if history.heads else ""
+
+
 def _scores_and_labels(history: History, window: str) -> Chart:
     prefix, of = ("window.", window) if history.known("window.mean_label") else ("", "all rows")
     curves = Curve(f"{prefix}mean_score", "score", "c0"), Curve(f"{prefix}mean_label", "label", "c1")
-    return Chart("Scores and labels", f"mean of the {of}", curves)
+    return Chart(f"Scores and labels{of_first(history)}", f"mean of the {of}", curves)
 
 
 def _event_time(history: History) -> Chart:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from penrose_host.report.charts import value_text
+from penrose_host.report.charts import of_first, value_text
 from penrose_host.report.history import History
 from penrose_host.report.scales import clock, compact, event_clock, grouped
 
@@ -57,7 +57,7 @@ def figures(history: History, checkpoints: Sequence[CheckpointLine], window: str
 
     def metric(title: str, name: str) -> tuple[str, str, str]:
         under = f"{window}: {value_text(name, _number(windowed.get(name)))}" if windowed else "over all rows"
-        return title, value_text(name, _number(last.get(name))), under
+        return title + of_first(history), value_text(name, _number(last.get(name))), under
 
     def count(name: str) -> str:
         return value_text(name, _number(last.get(name)))
