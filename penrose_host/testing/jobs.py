@@ -11,6 +11,7 @@ from penrose_host.checkpoints import Checkpoint, CheckpointStore
 from penrose_host.cluster import Role
 from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, Selected
+from penrose_host.display import Display
 from penrose_host.environments.local import LocalEnvironment
 from penrose_host.interfaces import DataSource, EmbeddingBackend, Environment, Executor, FeatureSpec, Plugin, RunResult
 from penrose_host.plugins.index import Kind, Record
@@ -31,6 +32,7 @@ def small_job(
     datasource: DataSource | None = None,
     executor: Executor | None = None,
     embedding: EmbeddingBackend | None = None,
+    hooks: Sequence[Plugin] = (),
     spec: FeatureSpec = TOY_FEATURES,
     **sections: Any,
 ) -> Resolved:
@@ -52,17 +54,17 @@ def small_job(
         _selected(Kind.DATASOURCE, datasource or ToySource.of(spec)),
         _selected(Kind.EXECUTOR, executor or ToyExecutor(ToyExecutor.Options())),
         _selected(Kind.EMBEDDING, embedding) if embedding is not None else None,
-        (),
+        tuple(_selected(Kind.HOOK, hook) for hook in hooks),
     )
 
 
-def run_job(job: Resolved, seconds: float = 60.0) -> RunResult:
+def run_job(job: Resolved, seconds: float = 60.0, display: Display | None = None) -> RunResult:
     """Run it to its end. Raises `Broken` where it has not ended after so many seconds."""
     stop = StopRequest()
     timer = threading.Timer(seconds, stop.set)
     timer.start()
     try:
-        result = run(job, stop=stop)
+        result = run(job, stop=stop, display=display)
     finally:
         timer.cancel()
         timer.join()

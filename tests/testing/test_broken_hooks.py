@@ -16,17 +16,18 @@ from penrose_host.testing.plugins import PluginContract
 
 MUTANTS = Mutants()
 breaks = MUTANTS.breaks
-HOST, RUN, FAILING, NEXT, GATE = (
+HOST, RUN, FAILING, NEXT, ALONE, GATE = (
     "the_host_can_call_it",
     "it_follows_a_whole_run_without_raising",
     "it_follows_a_run_that_fails_without_raising",
     "one_run_after_the_other_can_be_followed",
+    "an_export_can_come_alone",
     "a_gate_says_deny_or_nothing",
 )
 
 
 class GoodHook(HookPlugin):
-    """Remembers the best AUC, and keeps worse models back."""
+    """Remembers the best AUC, and keeps much worse models back."""
 
     api_version = 1
 
@@ -41,7 +42,7 @@ class GoodHook(HookPlugin):
     @hookimpl
     def allow_export(self, metrics: Mapping[str, Any]) -> Deny | None:
         auc = metrics["auc"]
-        return Deny(f"the AUC is {auc}") if auc is None or auc < self.best - 0.05 else None
+        return Deny(f"the AUC is {auc}") if auc is None or auc < self.best - 0.9 else None
 
 
 class Hooked(HookContract):
@@ -68,7 +69,7 @@ def test_every_promise_is_broken_by_some_hook() -> None:
     assert MUTANTS.broken() == set(promises_of(HookContract)) - of_all_plugins - {IN_A_PROCESS}
 
 
-@breaks(HOST, RUN, FAILING, NEXT, GATE)
+@breaks(HOST, RUN, FAILING, NEXT, ALONE, GATE)
 class MarksNothing(HookPlugin):
     api_version = 1
 
@@ -90,7 +91,7 @@ class NeedsAResult(GoodHook):
         assert result is not None
 
 
-@breaks(RUN, NEXT)
+@breaks(RUN, NEXT, ALONE)
 class NeedsAFileNobodyWrote(GoodHook):
     @hookimpl
     def exported(self, directory: Path) -> None:
@@ -102,6 +103,24 @@ class LeavesAThread(GoodHook):
     @hookimpl
     def run_started(self) -> None:
         threading.Thread(target=threading.Event().wait, args=(1,), name="metrics server", daemon=True).start()
+
+
+@breaks(ALONE)
+class NeedsARunAroundIt(GoodHook):
+    @hookimpl
+    def run_started(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    @hookimpl
+    def exported(self) -> None:
+        assert self.run_dir.exists()
+
+
+@breaks(RUN)
+class NeedsAWindow(GoodHook):
+    @hookimpl
+    def reported(self, metrics: Mapping[str, Any]) -> None:
+        self.best = max(self.best, metrics["window"]["auc"] or 0)
 
 
 @breaks(GATE)
