@@ -36,6 +36,11 @@ class Operator:
         """Metrics, progress and the core itself."""
         return self._session
 
+    @property
+    def finished(self) -> bool:
+        """Whether the engine said that the stream has ended."""
+        return self._finished
+
     def assign(self, partitions: Iterable[str]) -> None:
         """More partitions take part."""
         self._session.trainer.intake.assign(partitions)

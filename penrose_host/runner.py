@@ -116,7 +116,16 @@ class HostRuntime(Runtime):
                 stack, Role.CHIEF, 0, cluster, source_id, resume_from=resume_from, latest=False, skip=frozenset()
             )
             opened.session.start()
-            yield Operator(opened.session, opened.encoder, partitions)
+            operator = Operator(opened.session, opened.encoder, partitions)
+            opened.hooks.run_started(self._resolved.job, self._run_dir)
+            try:
+                yield operator
+            except BaseException as error:
+                opened.hooks.run_ended(None, error)
+                raise
+            # An engine that lets go before the stream has ended was asked to stop.
+            reason = "end-of-stream" if operator.finished else "signal"
+            opened.hooks.run_ended(self._result(opened.session, reason), None)
 
     # -- one life of a role -------------------------------------------------------------------------
 
