@@ -52,6 +52,8 @@ def same(one: Any, other: Any) -> bool:
             (one.dtype, one.shape, one.flags.f_contiguous, one.tobytes())
             == (other.dtype, other.shape, other.flags.f_contiguous, other.tobytes())
         )
+    if isinstance(one, np.generic):
+        return bool(one.tobytes() == other.tobytes())
     if isinstance(one, float):
         return bool(np.float64(one).tobytes() == np.float64(other).tobytes()) or (math.isnan(one) and math.isnan(other))
     return bool(one == other)
