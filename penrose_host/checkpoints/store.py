@@ -67,11 +67,17 @@ class CheckpointStore:
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint; None where there is none. Raises CheckpointDamaged where it cannot be trusted."""
+        self.check_latest()
         ids = self.ids()
-        named = self._named()
-        if named and named not in ids and not superseded(named, self._epochs.read()):
-            raise damaged(self.root / named / MANIFEST, "it is gone, though this checkpoint was finished")
         return self.open(ids[-1]) if ids else None
+
+    def check_latest(self) -> None:
+        """Raises CheckpointDamaged where the last checkpoint that was finished has lost its manifest."""
+        named = self._named()
+        while named and named not in self.ids() and not superseded(named, self._epochs.read()):
+            before, named = named, self._named()
+            if named == before:  # it was not replaced while we looked
+                raise damaged(self.root / named / MANIFEST, "it is gone, though this checkpoint was finished")
 
     def open(self, id: str) -> Checkpoint:
         """The checkpoint `id` (or its external id), lengths verified.

@@ -34,13 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    found = _found(_store(options.run_dir))
+    store = _store(options.run_dir)
+    found = _found(store)
     if options.json:
         print(json.dumps([_as_json(id, info) for id, info in found.items()], indent=2))
     else:
         rows = [_row(id, info) for id, info in found.items()]
         print(table(["ID", "CREATED", "ROWS", "BYTES", "POSITION"], rows))
-    return _end(info for info in found.values() if isinstance(info, CheckpointDamaged))
+    _raise_first(info for info in found.values() if isinstance(info, CheckpointDamaged))
+    store.check_latest()
+    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -54,7 +57,10 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{id} is damaged")
         else:
             print(f"{id} is intact")
-    return _end(faults)
+    _raise_first(faults)
+    if not options.id:
+        store.check_latest()
+    return 0
 
 
 def _found(store: CheckpointStore) -> dict[str, CheckpointInfo | CheckpointDamaged]:
@@ -69,11 +75,10 @@ def _found(store: CheckpointStore) -> dict[str, CheckpointInfo | CheckpointDamag
     return found
 
 
-def _end(faults: Iterable[CheckpointDamaged]) -> int:
-    """Raises the first fault, after all that could be said of the other checkpoints was said."""
+def _raise_first(faults: Iterable[CheckpointDamaged]) -> None:
+    """For when all that could be said of the other checkpoints was said."""
     for fault in faults:
         raise fault
-    return 0
 
 
 def _store(run_dir: Path) -> CheckpointStore:
