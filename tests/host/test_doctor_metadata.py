@@ -106,6 +106,16 @@ def test_damaged_metadata_is_told_with_the_folder(tmp_path, file, content):
     assert f"rm -r {info} && pip install --force-reinstall --no-deps penrose-mine" in finding.hint
 
 
+@pytest.mark.parametrize("content", [b"[console_scripts]\n\xff = a:b\n", b"[console_scripts]\nno target\n"])
+def test_entry_points_that_no_library_can_read_are_told_whosever_they_are(tmp_path, content):
+    info = add_dist(tmp_path, "requests", "1.0")
+    (info / "entry_points.txt").write_bytes(content)
+
+    finding = only(tmp_path)
+
+    assert (finding.code, finding.subject) == ("damaged-metadata", "requests 1.0")
+
+
 def test_two_versions_in_one_folder_are_told_with_both(tmp_path):
     old = add_dist(tmp_path, "penrose-mine", "1.0", HOOKS)
     new = add_dist(tmp_path, "penrose-mine", "2.0", HOOKS)

@@ -56,7 +56,7 @@ class Installed:
 
 
 def installed(path: Sequence[str]) -> list[Installed]:
-    """Every distribution on `path` with plugins or a name that begins with `penrose-`, in the order of the path."""
+    """Every distribution on `path` with plugins, a name that begins with `penrose-` or damaged entry points, in order."""
     found: dict[Path, Installed] = {}
     for distribution in distributions(path=list(path)):
         folder = Path(getattr(distribution, "_path", ""))  # importlib.metadata has no public name for it
@@ -74,9 +74,9 @@ def _concerns(distribution: Distribution, folder: Path) -> bool:
     if normalise(folder.name.removeprefix(_LEFT_BEHIND)).startswith(("penrose-", "enrose-")):
         return True
     try:
-        return "penrose." in (distribution.read_text("entry_points.txt") or "")
-    except (OSError, ValueError):
-        return False
+        return any(is_group(entry_point.group) for entry_point in distribution.entry_points)
+    except Exception:  # libraries that look for plugins of their own read it too, and fail
+        return True
 
 
 def _read(distribution: Distribution, folder: Path) -> Installed:
