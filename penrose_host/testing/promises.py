@@ -31,7 +31,10 @@ class BrokenPromise(AssertionError):
 
 
 def promise(test: Test) -> Test:
-    """Mark a test method: its docstring is the promise, and whatever goes wrong in it is told as breaking that."""
+    """Mark a test method: its docstring is the promise, and whatever goes wrong in it is told as breaking that.
+
+    What the plugin raises stays what it is, with the promise as a note.
+    """
     sentence = _sentence(test)
 
     @functools.wraps(test)
@@ -43,7 +46,8 @@ def promise(test: Test) -> Test:
             raise BrokenPromise(sentence, broken.seen, broken.todo) from None
         except Exception as error:
             seen = f"it {told(error)}."
-            raise BrokenPromise(sentence, seen, "the traceback above shows where; this should not raise.") from error
+            error.add_note(f"promise: {sentence}\nseen: {seen}\nto do: see above where; this should not raise.")
+            raise
 
     checked.__promise__ = sentence  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]

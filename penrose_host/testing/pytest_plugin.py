@@ -22,6 +22,6 @@ def pytest_runtest_makereport(
     """Where the kit itself found the fault, its sentences say all; where the plugin raised, its traceback stays."""
     report = yield
     error = call.excinfo.value if call.excinfo is not None else None
-    if isinstance(error, BrokenPromise) and error.__cause__ is None:
+    if isinstance(error, BrokenPromise):
         report.longrepr = f"{item.nodeid}\n{error}"
     return report

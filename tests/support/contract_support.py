@@ -30,6 +30,8 @@ def broken_promises(contract: type, folder: Path) -> dict[str, str]:
             test(**fixtures)
         except BrokenPromise as broken:
             told[name] = str(broken)
+        except Exception as error:
+            told[name] = error.__notes__[-1]
         except pytest.skip.Exception:
             continue
     return told

@@ -62,6 +62,8 @@ class PositionPromises(SourceChecks):
     def test_a_larger_assignment_adds_partitions_and_goes_on_with_the_others(self) -> None:
         """Opened again with more partitions, the new ones start where it says and the others go on."""
         whole = self.whole()
+        if len(whole.names) == 1:
+            return
         counts = {name: len(whole.rows[name]) // 2 for name in whole.names[1:]}
         later = whole.position(counts)
         first: dict[str, int | None] = {whole.names[0]: None}
@@ -104,5 +106,5 @@ class PositionPromises(SourceChecks):
 def _counts(whole: Whole) -> st.SearchStrategy[dict[str, int]]:
     """How many rows of each partition have been read: none, all, or some."""
     return st.fixed_dictionaries(
-        {name: st.sampled_from([0, len(part)]) | st.integers(0, len(part)) for name, part in whole.rows.items()}
+        {name: st.integers(0, len(part)) | st.sampled_from([0, len(part)]) for name, part in whole.rows.items()}
     )
