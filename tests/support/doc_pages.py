@@ -14,7 +14,7 @@ What is done with a block depends on its language:
 * `text`, and blocks without a language that contain lines of a drawing: pictures and outputs, left alone.
 
 A block whose first line is `# name.ext`, or that follows a line ending in `name.ext:` (with or without backticks), is
-written to that file instead, and some command must follow on the page.
+written to that file instead, and some command must follow on the page, or its prelude name the file.
 
 A comment on the line above a block says that it is not run here: `<!-- not run: why -->`, or
 `<!-- run by tests/…py -->` where another test does. What a page needs and does not say stands in
@@ -75,8 +75,8 @@ class Run:
         self.module = types.ModuleType("page")
         self.module.PAGE = page
         sys.modules["page"] = self.module
-        if prelude(page).exists():
-            self.execute(prelude(page).read_text("utf-8"), prelude(page), 1)
+        self.prelude = prelude(page).read_text("utf-8") if prelude(page).exists() else ""
+        self.execute(self.prelude, prelude(page), 1)
         self.placeholders: dict[str, str] = getattr(self.module, "PLACEHOLDERS", {})
 
     def all(self) -> None:
@@ -91,7 +91,8 @@ class Run:
         if block.file:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text, "utf-8")
-            if not any(other.is_commands and other.line > block.line for other in self.blocks):
+            used = any(other.is_commands and other.line > block.line for other in self.blocks)
+            if not used and block.file not in self.prelude:
                 raise Fault(f"no command below uses {block.file}: mark it, say <!-- run by tests/…py -->")
         match block.language:
             case "python" if block.file:
@@ -175,13 +176,9 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     paths = sysconfig.get_paths(vars={"base": str(folder / ".venv"), "platbase": str(folder / ".venv")})
     here = sysconfig.get_path("purelib")
     Path(paths["purelib"], "outside.pth").write_text(f"import site; site.addsitedir({here!r})\n", "utf-8")
-    for script, module in {"penrose": "penrose_host.cli:main", "pytest": "pytest:console_main"}.items():
-        name, _, function = module.partition(":")
-        path = folder / ".venv/bin" / script
-        code = (
-            f"#!{folder}/.venv/bin/python -Werror\nimport sys\nfrom {name} import {function}\nsys.exit({function}())\n"
-        )
-        path.write_text(code, "utf-8")
+    for script, function in {"penrose": "penrose_host.cli.main", "pytest": "pytest.console_main"}.items():
+        path, module = folder / ".venv/bin" / script, function.rpartition(".")[0]
+        path.write_text(f"#!{folder}/.venv/bin/python -Werror\nimport sys, {module}\nsys.exit({function}())\n", "utf-8")
         path.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PENROSE_", "PYTHON"))}
     environ["PATH"] = os.pathsep.join([str(folder / ".venv/bin"), environ["PATH"]])
@@ -191,7 +188,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 if __name__ == "__main__":
-    if Path(sys.prefix, "lib").parent == Path.cwd() / ".venv":
+    if Path(sys.prefix) == Path.cwd() / ".venv":
         sys.path[0] = ""
         Run(Path(sys.argv[1])).all()
     else:

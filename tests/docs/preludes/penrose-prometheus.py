@@ -1,0 +1,3 @@
+"""Any port that is free."""
+
+PLACEHOLDERS = {"9464": "0"}
