@@ -37,7 +37,8 @@ _installed = False
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     for thread, events, seen in _watchers:
         if event in events and thread == threading.get_ident():
-            what = str(arguments[0]) if arguments else ""
+            first = arguments[0] if arguments else ""
+            what = first if isinstance(first, str) else repr(first)
             if not (event == "open" and what.endswith(_CODE)):
                 seen.append(f"{event} {what}".strip())
 

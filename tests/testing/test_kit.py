@@ -97,7 +97,7 @@ def test_pytest_shows_sentences_for_what_the_kit_found_and_a_traceback_for_what_
     assert re.search(r"\nseen: Opened at \{'p\d': 1\}, partition 'p\d' at offset 1 gave .* instead of ", found)
     assert "\nto do: start each partition at its offset.\n" in found
     assert "no_such_option" in raised
-    assert "E       seen: it raised AttributeError:" in done.stdout
+    assert "seen: it raised AttributeError:" in done.stdout
 
 
 def test_a_test_class_without_make_is_told_what_it_lacks() -> None:
@@ -152,6 +152,21 @@ def test_a_source_without_rows_shows_nothing() -> None:
             return ToySource(ToySource.Options(rows=0))
 
     with pytest.raises(BrokenPromise, match="gave no row within 5 s"):
+        Mine().test_offsets_ascend_and_stand_once()
+
+
+def test_a_stream_that_neither_goes_on_nor_ends_is_told_of() -> None:
+    class Silent(ToySource):
+        def read(self, max_rows: int, timeout: float) -> Any:
+            return None if len(self._over()) == len(self._next) else super().read(max_rows, timeout)
+
+    class Mine(DataSourceContract):
+        patience = 0.1
+
+        def make(self) -> Any:
+            return Silent(Silent.Options(rows=5))
+
+    with pytest.raises(BrokenPromise, match=r"nothing for 0.1 s, and the stream has not ended"):
         Mine().test_offsets_ascend_and_stand_once()
 
 

@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from typing import NamedTuple
 
 from penrose_host.batch import OFFSET, PARTITION, Chunk
-from penrose_host.interfaces import DataSource, EndOfStream
+from penrose_host.interfaces import Capability, DataSource, EndOfStream
 from penrose_host.testing.promises import Broken
 
 __all__ = ["Row", "Rows", "check_same", "chunks", "collect", "difference", "next_offsets", "rows_of", "take"]
@@ -54,7 +54,10 @@ def collect(chunk: Chunk, rows: Rows) -> None:
 
 
 def chunks(source: DataSource, sizes: Iterable[int], patience: float) -> Iterator[Chunk]:
-    """Chunks until the stream ends, or nothing comes for `patience` seconds; the last size goes on."""
+    """Chunks until the stream ends, or an endless one is silent for `patience` seconds; the last size goes on.
+
+    Raises `Broken` where a stream that should end is silent instead.
+    """
     quiet = time.monotonic()
     sizes = list(sizes)
     for size in chain(sizes, repeat(sizes[-1])):
@@ -66,7 +69,12 @@ def chunks(source: DataSource, sizes: Iterable[int], patience: float) -> Iterato
             quiet = time.monotonic()
             yield chunk
         elif time.monotonic() - quiet >= patience:
-            return
+            if Capability.UNBOUNDED in source.capabilities:
+                return
+            raise Broken(
+                f"`read` gave nothing for {patience:g} s, and the stream has not ended.",
+                "raise `EndOfStream` when all rows were read, or declare UNBOUNDED.",
+            )
 
 
 def take(

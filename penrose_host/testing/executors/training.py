@@ -65,8 +65,9 @@ class TrainingPromises(ExecutorChecks):
         """Rows whose label is NaN are scored in the step, and leave the model as if they had not been there."""
         batch = self.batch(12, 50)
         unlabelled = without_labels(random_batch(self.features, 12, 51))
-        for _, ids in [("", unlabelled.ids)] + [("", ragged.values) for ragged in unlabelled.lists.values()]:
-            ids ^= 1 << 40  # other ids: nothing but what all rows share could carry over
+        # Other ids: nothing but what all rows share could carry over.
+        for ids in (unlabelled.ids, *(ragged.values for ragged in unlabelled.lists.values())):
+            ids ^= 1 << 40
         probe = joined(batch, unlabelled)
         scores = []
         for rows in (batch, probe):
