@@ -77,7 +77,10 @@ def _shown(finding: Finding, whole: bool) -> Iterator[str]:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"should be a number of seconds above 0, not {text!r}")
     return value

@@ -212,6 +212,7 @@ run_dir: run
 """
 
 
+@pytest.mark.slow
 def test_a_denied_export_ends_the_command_with_7_and_the_reason(tmp_path):
     site = BareSite(tmp_path, lay_foundation(tmp_path / "foundation"))
     site.add(

@@ -42,7 +42,10 @@ def add_hook(bare: BareSite, name: str, source: str = HOOK, **more: object) -> P
 
 
 #: Only what a test adds is imported: the host's own plugins cost time each time.
-QUICK = ("doctor", *(f"--block=penrose-host:{name}" for name in ("local", "files", "clickstream", "hashing")))
+QUICK = (
+    "doctor",
+    *(f"--block=penrose-host:{name}" for name in ("local", "files", "clickstream", "hashing", "auc-guard")),
+)
 
 
 def examined(bare: BareSite, *arguments: str, **variables: str) -> tuple[int, dict]:
@@ -114,6 +117,7 @@ def test_what_an_import_leaves_running_is_not_waited_for_and_its_output_not_show
     assert (status, report["findings"]) == (0, [])
 
 
+@pytest.mark.slow
 def test_a_plugin_that_hangs_is_ended_with_all_it_started(bare):
     pids = bare.work / "pids"
     add_hook(
@@ -169,6 +173,7 @@ def test_an_interrupt_ends_the_imports_too(bare):
     assert_gone(pids)
 
 
+@pytest.mark.slow
 def test_forbidden_plugins_are_not_imported(bare):
     touched = bare.work / "touched"
     add_hook(bare, "spy", f"open({str(touched)!r}, 'w').close()\n" + HOOK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,16 @@ def test_whatever_a_metadata_file_holds_is_read_without_an_exception(tmp_path, f
         (folder / file).write_bytes(kept)
 
 
+def test_an_installation_in_a_zip_file_is_read(tmp_path):
+    add_dist(tmp_path, "penrose-mine", "1.0", HOOKS)
+    archive = shutil.make_archive(str(tmp_path.parent / "zipped"), "zip", tmp_path)
+
+    (dist,) = installed([archive])
+
+    assert (dist.title, dist.fault) == ("penrose-mine 1.0", None)
+    assert findings(Path(archive)) == []
+
+
 # -- editable installs -----------------------------------------------------------------------------
 
 
@@ -257,6 +268,7 @@ def test_a_project_of_another_shape_cannot_be_read(tmp_path, project):
         ("odd>=1", "version-conflict"),
         ("nameless>=1", "version-conflict"),
         ("not a requirement", "damaged-metadata"),
+        ("numpy; python_version ~= 'x'", "damaged-metadata"),
     ],
 )
 def test_requirements_are_held_against_what_is_installed(tmp_path, requirement, code):

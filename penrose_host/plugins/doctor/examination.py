@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,8 @@ def _of_plugin(plugin: Examined) -> Iterator[Finding]:
             _CODES.get(probe.code, probe.code),
             subject,
             probe.message or probe.code,
-            probe.hint or f"pip install --force-reinstall {record.dist}",
+            probe.hint
+            or f"try: pip install --force-reinstall {record.dist}   (see where it fails: penrose doctor --traceback)",
             traceback=probe.traceback,
         )
     elif probe.seconds is not None and probe.seconds > SLOW_SECONDS:
@@ -159,8 +160,12 @@ def _of_plugin(plugin: Examined) -> Iterator[Finding]:
 
 def _facts(block: Collection[str], allow_dists: Collection[str] | None) -> dict[str, str]:
     """Where all of this runs."""
+    try:
+        version = version_of("penrose-host")
+    except Exception:  # what damaged metadata raises differs by Python version; a finding tells of it
+        version = "of unknown version"
     facts = {
-        "penrose": f"{version('penrose-host')} ({Path(penrose_host.__file__).parent}), plugin API {API_VERSION}",
+        "penrose": f"{version} ({Path(penrose_host.__file__).parent}), plugin API {API_VERSION}",
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
         "platform": platform.platform(),
     }

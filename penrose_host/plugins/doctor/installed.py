@@ -56,10 +56,13 @@ class Installed:
 
 
 def installed(path: Sequence[str]) -> list[Installed]:
-    """Every distribution on `path` with plugins, a name that begins with `penrose-` or damaged entry points, in order."""
+    """The distributions on `path` with plugins, unreadable entry points or a name that begins with `penrose-`."""
     found: dict[Path, Installed] = {}
     for distribution in distributions(path=list(path)):
-        folder = Path(getattr(distribution, "_path", ""))  # importlib.metadata has no public name for it
+        place = getattr(distribution, "_path", None)  # importlib.metadata has no public name for it
+        if place is None:
+            continue
+        folder = Path(str(place))
         if folder.resolve() not in found and _concerns(distribution, folder):
             found[folder.resolve()] = _read(distribution, folder)
     return list(found.values())

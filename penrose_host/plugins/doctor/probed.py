@@ -29,8 +29,9 @@ def main(request: Mapping[str, Any]) -> NoReturn:
     try:
         answer = {"code": "ok", "api_version": load(record).api_version}
     except PluginError as error:
-        code = "incompatible" if isinstance(error, PluginIncompatible) else "broken"
-        answer = {"code": code, "message": error.message, "hint": error.hint, "traceback": traceback.format_exc()}
+        answer = {"code": "broken", "message": error.message, "traceback": traceback.format_exc()}
+        if isinstance(error, PluginIncompatible):
+            answer |= {"code": "incompatible", "hint": error.hint}
     answer["seconds"] = round(time.perf_counter() - began, 4)
     answer["imports"] = sorted(_packages(set(sys.modules) - before) - own)
     draft = Path(request["answer"] + ".tmp")

@@ -74,7 +74,8 @@ class _Process:
         self._answer = answer
         self._time_limit = time_limit
         self._until = time.monotonic() + time_limit
-        request = {"record": asdict(record), "answer": str(answer), "path": sys.path}
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # as importing does, pass over what is none
+        request = {"record": asdict(record), "answer": str(answer), "path": path}
         options = [*(f"-W{option}" for option in sys.warnoptions), *(["-S"] if sys.flags.no_site else [])]
         self._process = subprocess.Popen(
             [sys.executable, *options, "-c", _BOOT, json.dumps(request)],

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from penrose_host.plugins.doctor.findings import Finding
@@ -21,8 +21,12 @@ def of_requirements(dist: Installed, path: Sequence[str]) -> Iterator[Finding]:
     """What `dist` requires and `path` does not have. Extras are not looked at."""
     try:
         python = SpecifierSet(dist.requires_python or "")
-        requirements = [Requirement(text) for text in dist.requires]
-    except (InvalidRequirement, InvalidSpecifier) as error:
+        requirements = [
+            requirement
+            for requirement in map(Requirement, dist.requires)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ]
+    except ValueError as error:
         yield Finding(
             "damaged-metadata",
             dist.title,
@@ -38,8 +42,6 @@ def of_requirements(dist: Installed, path: Sequence[str]) -> Iterator[Finding]:
             f"install it into an environment with Python {python}",
         )
     for requirement in requirements:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
         version = _version(requirement.name, path)
         wanted = f"{requirement.name}{requirement.specifier}"
         if version is None:
