@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import WithDefaultSchema
 
 from penrose_host.interfaces import Plugin
 from penrose_host.plugins.index import Record
@@ -64,6 +65,15 @@ class _Lenient(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002
         return {}
 
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        found = super().default_schema(schema)
+        inner = schema["schema"]
+        if inner["type"] == "nullable" and found.get("default") is not None:
+            # pydantic writes a default with the type's own serializer only where the type cannot be null too.
+            not_null = super().default_schema({**schema, "schema": inner["schema"]})
+            found["default"] = not_null["default"]
+        return found
+
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     # As options are written in a job, not as they are held: a duration is text.
@@ -76,11 +86,13 @@ def _rows(
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         nested: list[list[str]] = []
+        meaning = field.get("description", "")
         for reference, model in _models(field, definitions):
+            meaning = meaning or model.get("description", "").partition("\n\n")[0]  # a section says itself what it is
             if reference not in inside:  # a model may contain itself
                 nested += _rows(model, definitions, f"{prefix}{name}.", (*inside, reference))
         default = "required" if name in required else f"default {_default(field.get('default'), prefix + name, nested)}"
-        yield [prefix + name, _type(field, definitions), default, " ".join(field.get("description", "").split())]
+        yield [prefix + name, _type(field, definitions), default, " ".join(meaning.split())]
         yield from (row for place, row in enumerate(nested) if row not in nested[:place])
 
 

@@ -130,7 +130,7 @@ class ListColumn(_Section):
 class Numeric(_Section):
     """One float32 a row."""
 
-    name: Name
+    name: Name = Field(description="the feature's name")
     column: Name = Field(description="a column of integers, floats, decimals or booleans")
     default: Annotated[float, Field(allow_inf_nan=False)] = Field(default=0.0, description="instead of null and NaN")
     transform: Literal["log1p"] | None = Field(default=None, description="log1p: the logarithm of 1 + value")
@@ -145,7 +145,7 @@ class Numeric(_Section):
 class Label(_Section):
     """What one head of the model learns: 0 or 1, or between; null or NaN is scored and never trained."""
 
-    name: Name
+    name: Name = Field(description="the name of the head")
     column: Name = Field(description="a column of booleans, or of numbers from 0 to 1")
     at_least: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         default=None, description="the label is 1 where the column is at least this, else 0"

@@ -25,8 +25,10 @@ EXECUTOR = """
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from penrose_host import Capability, DataSource, EndOfStream, Executor
+from penrose_host.config.durations import Duration
 
 class Nested(BaseModel):
+    \"\"\"What nests.\"\"\"
     model_config = ConfigDict(extra="forbid")
     depth: int = Field(2, ge=1, description="how deep")
 
@@ -42,6 +44,7 @@ class Idle(Executor):
         rate: float = Field(gt=0, description="steps per row")
         mode: Literal["fast", "slow"] = "fast"
         nested: Nested = Nested()
+        pause: Duration | None = 5_000_000
         password: SecretStr = SecretStr("hunter2")
     def setup(self, context): pass
     def predict(self, batch): pass
@@ -137,7 +140,11 @@ def test_show_describes_a_plugin_and_its_options(idle):
     assert "executor idle: Does nothing at all." in text
     assert "penrose-idle 1.0 (idle_executor:Idle, plugin API 1)" in text
     assert "single-worker" in text
-    assert "nested: mapping, default as follows\n\nnested.depth: integer >= 1, default 2\n    how deep\n" in text
+    nested = (
+        "nested: mapping, default as follows\n    What nests.\n\nnested.depth: integer >= 1, default 2\n    how deep\n"
+    )
+    assert nested in text
+    assert 'pause: text | null, default "5s"\n' in text
     assert "mode: fast | slow, default fast\n" in text
     assert "rate: number > 0, required\n" in text
     assert "hunter2" not in text
