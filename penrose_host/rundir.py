@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from penrose_host.checkpoints.disk import hint_of
@@ -57,6 +57,9 @@ def keep(path: Path, text: str) -> None:
         draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> RunDirectoryError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,12 +37,15 @@ def write_file(path: Path, data: Buffer | Iterable[Buffer]) -> tuple[int, str]:
 def write_atomic(path: Path, data: Buffer) -> None:
     """Write a file that is either wholly there, durably, or not at all. Raises CheckpointError."""
     draft = path.with_name(path.name + ".tmp")
-    write_file(draft, data)
     try:
+        write_file(draft, data)
         draft.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise write_failed(path, error) from error
+    finally:
+        with suppress(OSError):  # where it failed: half a file takes space that is missed
+            draft.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
