@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fault_jobs import make_files
-from fault_runs import KILLS, Workplace
+from fault_runs import KILLS, NOTES, Workplace
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,8 @@ def kills_as_json(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Every kill -9 of this session: whose, how it was aimed, and in which phase the process was."""
+    for note in NOTES:
+        terminalreporter.section(note, yellow=True, bold=True)
     if not KILLS:
         return
     terminalreporter.section(f"{sum(KILLS.values())} processes were killed with SIGKILL")

@@ -27,6 +27,7 @@ __all__ = [
     "ROWS",
     "TORCH",
     "check_same_end",
+    "letters",
     "make_files",
     "predictions",
     "reports",
@@ -78,15 +79,37 @@ def _times(seconds: Any) -> pa.Array:
     return pa.array([START + timedelta(seconds=int(second)) for second in seconds], pa.timestamp("us", "UTC"))
 
 
-def make_files(folder: Path, rows: int = ROWS) -> Path:
-    """Write the four files; returns their folder."""
+def make_files(folder: Path, rows: int = ROWS, bad_every: int | None = None) -> Path:
+    """Write the four files; returns their folder. `bad_every`: so many good lines of a CSV file, then a bad one."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(FILES):
         if name.endswith(".csv"):
             pyarrow.csv.write_csv(table(number, rows), folder / name)
+            if bad_every is not None:
+                _spoil(folder / name, bad_every)
         else:
             pq.write_table(table(number, rows), folder / name, row_group_size=1000)
     return folder
+
+
+def _spoil(path: Path, every: int) -> None:
+    """Bad lines between good ones, before the first and behind the last."""
+    header, *lines = path.read_text().splitlines()
+    with path.open("w") as file:
+        file.write(header + "\n")
+        for number, line in enumerate(lines):
+            if number % every == 0:
+                file.write(f"{number},too few fields\n")
+            file.write(line + "\n")
+        file.write("the end\n" * 3)
+
+
+def letters(run_dir: Path) -> list[tuple[str, int, str, str]]:
+    """The dead letters, each once: their order is that in which places were settled, which is chance."""
+    lines = [json.loads(line) for line in (run_dir / "dead-letter.jsonl").read_text().splitlines()]
+    found = sorted((line["partition"], line["offset"], line["reason"], line["raw"]) for line in lines)
+    assert len({letter[:2] for letter in found}) == len(found)
+    return found
 
 
 def write_job(path: Path, data: Path, run_dir: Path, **changes: Any) -> Path:

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ANY", "KILLS", "Aim", "Ended", "Life", "Workplace"]
+__all__ = ["ANY", "KILLS", "NOTES", "Aim", "Ended", "Life", "Workplace"]
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 ENTRY_POINTS = """\
@@ -36,6 +36,8 @@ PATIENCE = 120.0
 ANY = "*"
 #: (suite, how it was aimed, phase) → processes killed.
 KILLS: Counter[tuple[str, str, str]] = Counter()
+#: What the one who runs the tests should know of this machine.
+NOTES: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,17 @@ class Workplace:
 
     @contextmanager
     def start(
-        self, *arguments: str | Path, aim: Aim | None = None, listen: str | None = None, **variables: str
+        self,
+        *arguments: str | Path,
+        aim: Aim | None = None,
+        listen: str | None = None,
+        prefix: Sequence[str] = (),
+        **variables: str,
     ) -> Iterator[Life]:
-        """Start `penrose ARGUMENTS`; it tells of the aim when it is there, or of each phase `listen` (ANY: of all)."""
+        """Start `penrose ARGUMENTS`; it tells of the aim when it is there, or of each phase `listen` (ANY: of all).
+
+        `prefix`: the command that starts it; `variables`: what is added to its environment.
+        """
         self._lives += 1
         place = self.folder / f"life-{self._lives}"
         place.mkdir()
@@ -141,7 +151,7 @@ class Workplace:
             variables["FAULT_AIM"] = json.dumps(spec)
         with (place / "stdout").open("wb") as stdout, (place / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", CLI, *map(str, arguments)],
+                [*prefix, sys.executable, "-W", "error", "-c", CLI, *map(str, arguments)],
                 env=self.environ(variables),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -159,9 +169,9 @@ class Workplace:
             os.close(tell)
             os.close(held)
 
-    def penrose(self, *arguments: str | Path, **variables: str) -> Ended:
+    def penrose(self, *arguments: str | Path, prefix: Sequence[str] = (), **variables: str) -> Ended:
         """Run `penrose ARGUMENTS` to its end."""
-        with self.start(*arguments, **variables) as life:
+        with self.start(*arguments, prefix=prefix, **variables) as life:
             return life.end()
 
     def kill_at(self, suite: str, aim: Aim, *arguments: str | Path) -> str:

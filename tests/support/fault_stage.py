@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fault_limits import impose
 from pydantic import BaseModel, ConfigDict
 
 from penrose_host import (
@@ -116,6 +117,7 @@ if "FAULT_AIM" in os.environ:
     _watch(_AIM.reach)
 else:
     _AIM = None
+impose()
 
 
 def reach(phase: str) -> None:
