@@ -13,7 +13,7 @@ from penrose_host.interfaces import FeatureSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["arrays", "joined", "random_batch", "with_column", "without_labels"]
+__all__ = ["arrays", "frozen", "joined", "random_batch", "with_column", "without_labels"]
 
 _INT64 = np.iinfo(np.int64)
 
@@ -50,6 +50,22 @@ def arrays(batch: EncodedBatch) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     for kind, columns in (("numeric", batch.numeric), ("labels", batch.labels)):
         for name, column in columns.items():
             yield f"{kind}[{name!r}]", column
+
+
+def frozen(batch: EncodedBatch) -> EncodedBatch:
+    """The same rows in arrays that cannot be written to."""
+
+    def fixed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+
+    return EncodedBatch(
+        fixed(batch.ids),
+        {name: Ragged(fixed(ragged.values), fixed(ragged.offsets)) for name, ragged in batch.lists.items()},
+        {name: fixed(column) for name, column in batch.numeric.items()},
+        {name: fixed(column) for name, column in batch.labels.items()},
+    )
 
 
 def joined(*batches: EncodedBatch) -> EncodedBatch:

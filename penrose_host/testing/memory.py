@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from penrose_host.errors import CheckpointDamaged
+from penrose_host.errors import CheckpointDamaged, CheckpointError
 from penrose_host.snapshots import Buffer, CheckpointReader, FileRef, Snapshot, SnapshotRef, SnapshotWriter
 
 __all__ = ["MemoryCheckpoints", "MemoryReader"]
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
 
 class MemoryCheckpoints:
-    """The checkpoints of one part, by id; a file is kept once, in the checkpoint that wrote it."""
+    """The checkpoints of one part, by id; a file is kept once, in the checkpoint that wrote it.
+
+    As strict as a run's own: `CheckpointError` for a name that is none or stands twice, and for a reused file that is gone.
+    """
 
     def __init__(self) -> None:
         self.files: dict[tuple[str, str], bytes] = {}
@@ -35,14 +41,21 @@ class _MemoryWriter(SnapshotWriter):
 
     def add(self, name: str, data: Buffer | Iterable[Buffer]) -> None:
         whole = bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data)
-        assert name not in self.refs, f"{name} is written twice"
+        self._check(name)
         self._files[self._checkpoint, name] = whole
         self.refs[name] = FileRef(self._checkpoint, name, len(whole), hashlib.sha256(whole).hexdigest())
 
     def reuse(self, name: str, ref: FileRef) -> None:
-        assert name not in self.refs, f"{name} is written twice"
-        assert (ref.checkpoint, ref.path) in self._files, f"{ref} is not there to be reused"
+        self._check(name)
+        if (ref.checkpoint, ref.path) not in self._files:
+            raise CheckpointError(f"{ref}, which this checkpoint builds on, is gone")
         self.refs[name] = ref
+
+    def _check(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise CheckpointError(f"{name!r} is no name for a file of a checkpoint")
+        if name in self.refs:
+            raise CheckpointError(f"the file {name!r} was written twice into one checkpoint")
 
 
 class MemoryReader(CheckpointReader):

@@ -213,7 +213,7 @@ class ToyExecutor(Executor):
 
     def _inputs(self, batch: EncodedBatch) -> Float64:
         """One column for each weight: float64 [rows, weights]."""
-        rows, slot = len(batch), 0
+        rows = len(batch)
         columns = np.zeros((rows, len(self.weights)))
         everyone = np.arange(rows)
         for slot in range(batch.ids.shape[1]):

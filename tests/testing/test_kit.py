@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from penrose_host.testing import BrokenPromise, DataSourceContract, ExecutorContract
+from penrose_host import FileRef, FilesSnapshot, Snapshot
+from penrose_host.errors import CheckpointError
+from penrose_host.testing import BrokenPromise, DataSourceContract, ExecutorContract, MemoryCheckpoints
 from penrose_host.testing.promises import Broken, promise
 from penrose_host.testing.toys import ToyExecutor, ToySource
 
@@ -138,12 +141,17 @@ def test_a_source_without_seek_is_not_asked_to_resume() -> None:
     class Forgetful(ToySource):
         capabilities = frozenset()
 
+        def open(self, assignment: Any) -> None:
+            assert not any(assignment.values())
+            super().open(assignment)
+
     class Mine(DataSourceContract):
         def make(self) -> Any:
             return Forgetful(Forgetful.Options(rows=5))
 
     with pytest.raises(pytest.skip.Exception, match="does not declare SEEK"):
         Mine().test_resume_gives_the_next_rows_exactly()
+    Mine().test_a_larger_assignment_adds_partitions_and_goes_on_with_the_others()
 
 
 def test_a_source_without_rows_shows_nothing() -> None:
@@ -168,6 +176,42 @@ def test_a_stream_that_neither_goes_on_nor_ends_is_told_of() -> None:
 
     with pytest.raises(BrokenPromise, match=r"nothing for 0.1 s, and the stream has not ended"):
         Mine().test_offsets_ascend_and_stand_once()
+
+
+def test_a_source_whose_rows_come_and_go_is_told_of_like_any_other() -> None:
+    class Moody(ToySource):
+        made = 0
+
+        def __init__(self, options: Any) -> None:
+            super().__init__(options)
+            Moody.made += 1
+
+        def _batch(self, name: str, start: int, stop: int) -> Any:
+            batch = super()._batch(name, start, stop)
+            return batch.append_column("mood", pa.array([Moody.made == 3] * len(batch)))
+
+    class Mine(DataSourceContract):
+        def make(self) -> Any:
+            return Moody(Moody.Options(rows=5))
+
+    with pytest.raises(BrokenPromise, match=r"at offset 0 gave .*'mood': True"):
+        Mine().test_rows_do_not_depend_on_how_many_are_read_at_a_time()
+
+
+@pytest.mark.parametrize("name", ["../state", "/state", "", "a//b", "état", ".hidden", "a b"])
+def test_checkpoints_in_memory_take_the_names_that_a_run_takes(name: str) -> None:
+    checkpoints = MemoryCheckpoints()
+    with pytest.raises(CheckpointError, match="is no name for a file"):
+        checkpoints.write("c1", FilesSnapshot({name: b""}))
+
+
+def test_checkpoints_in_memory_reuse_only_what_is_there() -> None:
+    class Reusing(Snapshot):
+        def write(self, writer: Any) -> None:
+            writer.reuse("rows", FileRef("c1", "rows", 4, ""))
+
+    with pytest.raises(CheckpointError, match="is gone"):
+        MemoryCheckpoints().write("c2", Reusing())
 
 
 def test_an_executor_without_numbers_has_no_rows_that_are_not_finite() -> None:

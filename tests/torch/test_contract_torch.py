@@ -13,7 +13,8 @@ class TorchContract(ExecutorContract):
     options: ClassVar[dict[str, Any]] = {}
 
     def make(self) -> TorchExecutor:
-        return TorchExecutor(TorchExecutor.Options(**self.options))
+        # Bytes are compared: a GPU may add up in another order each time.
+        return TorchExecutor(TorchExecutor.Options(device="cpu", **self.options))
 
 
 class TestLogistic(TorchContract):

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import pytest
+
 from penrose_host.batch import Chunk
 from penrose_host.interfaces import Capability, DataSource
 from penrose_host.testing.datasources.reading import Rows, chunks, collect, next_offsets, take
@@ -84,6 +86,11 @@ class SourceChecks(PluginContract):
     def committed(self) -> Mapping[str, int] | None:
         """Partition → offset that the stream's own service holds as committed; None: there is no such thing."""
         return None
+
+    def needs_seek(self) -> None:
+        """Leave the test where the source cannot be opened at a position."""
+        if Capability.SEEK not in self.make().capabilities:
+            pytest.skip("this source does not declare SEEK")
 
     def whole(self) -> Whole:
         """Read the stream once, as far as the contract looks."""

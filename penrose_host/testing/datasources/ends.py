@@ -48,7 +48,7 @@ class EndPromises(SourceChecks):
         """A partition that has given its last row stands in `ended`, even while all others are paused."""
         whole = self.whole()
         names = [name for name in whole.names if whole.rows[name]]
-        for name in {names[0], names[-1]} if whole.bounded and len(whole.names) > 1 else ():
+        for name in dict.fromkeys([names[0], names[-1]]) if whole.bounded and len(whole.names) > 1 else ():
             source = self.make()
             others = [other for other in whole.names if other != name]
             try:

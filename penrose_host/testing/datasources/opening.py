@@ -33,6 +33,7 @@ class OpeningPromises(SourceChecks):
     @promise
     def test_stamps_are_known_again(self) -> None:
         """What `stamps` gave is text by partition, and a new source expects it and goes on."""
+        self.needs_seek()
         whole = self.whole()
         stamps = self._stamps(whole)
         if not all(isinstance(text, str) for pair in stamps.items() for text in pair) or stamps.keys() - whole.names:
@@ -49,6 +50,7 @@ class OpeningPromises(SourceChecks):
     @promise
     def test_data_that_changed_is_noticed(self) -> None:
         """A source that gives stamps refuses data that was changed since, with a `SourceError` naming the partition."""
+        self.needs_seek()
         whole = self.whole()
         stamps = self._stamps(whole)
         if not stamps:

@@ -75,7 +75,7 @@ class StepPromises(TableChecks):
     def test_arrays_handed_in_are_never_changed(self) -> None:
         """Neither `lookup` nor `apply` writes into its arrays: they are shared, and may be read-only."""
         table = self.trained(range(1))
-        for writable in (True, False):
+        for writable in (False, True):
             keys = np.tile(self.keys(table, 9), 2)
             gradients = self.gradients(keys, 1)
             kept = keys.copy(), gradients.copy()
