@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*"
 class MemoryCheckpoints:
     """The checkpoints of one part, by id; a file is kept once, in the checkpoint that wrote it.
 
-    As strict as a run's own: `CheckpointError` for a name that is none or stands twice, and for a reused file that is gone.
+    As strict as a run's: `CheckpointError` for a name that is none, or stands twice, or is reused and gone.
     """
 
     def __init__(self) -> None:
