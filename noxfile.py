@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = ["lint", "tests", "wheels"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -41,6 +42,40 @@ def tests(session: nox.Session) -> None:
     """All tests, with every framework installed beside Penrose."""
     install(session, *FRAMEWORKS)
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Every plugin's tests against the installed wheel of the lowest host version that it declares."""
+    tests = {path: f"tests/{Path(path).name.removeprefix('penrose-')}" for path in DISTRIBUTIONS if path != "."}
+    built = Path(session.create_tmp()).resolve()
+    for version in sorted({lowest_host(path) for path in tests}):
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), host_source(session, version))
+    for path in tests:
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
+    session.install("-c", "constraints.txt", *map(str, sorted(built.glob("*.whl"))), *TEST_TOOLS)
+    with session.chdir(built):
+        session.run(
+            "python", "-c", "import penrose_host as host; assert 'site-packages' in host.__file__, host.__file__"
+        )
+    session.run("pytest", "-m", "not slow", *(folder for folder in tests.values() if Path(folder).is_dir()))
+
+
+def lowest_host(path: str) -> str:
+    """The lowest version of penrose-host that a distribution of this repository declares."""
+    dependencies = tomllib.loads(Path(path, "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = next(text for text in dependencies if text.startswith("penrose-host"))
+    return declared.split(">=")[1].split(",")[0].strip()
+
+
+def host_source(session: nox.Session, version: str) -> str:
+    """The folder of that host version: this tree, or the commit tagged with it."""
+    current = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+    if current == version or current.startswith(f"{version}."):
+        return "."
+    folder = str(Path(session.create_tmp(), f"host-{version}").resolve())
+    session.run("git", "worktree", "add", "--force", folder, f"v{version}", external=True)
+    return folder
 
 
 @nox.session
