@@ -60,10 +60,19 @@ class Progress:
             code = self.names.code(name)
             self._next[code] = self._arrived[code] = self._scored[code] = offset
 
+    def forget(self, partitions: Iterable[str]) -> None:
+        """These partitions have ended and are behind us for good: no position names them any more."""
+        for name in partitions:
+            code = self.names.code(name)
+            self._grow()
+            self._next[code] = self._arrived[code] = self._scored[code] = -1
+            self._clocks[code], self._beyond[code] = NEVER, 0
+
     # -- positions and clocks ----------------------------------------------------------------------
 
     def position(self) -> Position:
         """The position after all rows scored, and all bad rows settled, so far."""
+        self._grow()
         offsets = zip(self.names.all, self._next.tolist(), strict=True)
         return Position(self.source_id, {name: offset for name, offset in offsets if offset >= 0})
 
@@ -76,6 +85,7 @@ class Progress:
 
     def clocks(self) -> dict[str, int]:
         """Partition → the latest event time scored; those that gave no row yet have none."""
+        self._grow()
         clocks = zip(self.names.all, self._clocks.tolist(), strict=True)
         return {name: clock for name, clock in clocks if clock != NEVER}
 

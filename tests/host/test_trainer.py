@@ -227,3 +227,12 @@ def test_final_release_trains_in_the_same_steps_however_it_is_interrupted() -> N
             trainer._stride = stride
         logs.append(log_of(trainer))
     assert logs[0] == logs[1] == logs[2]
+
+
+def test_a_partition_that_only_waiting_rows_know_has_no_position() -> None:
+    names = Names(["a"])
+    progress = Progress("test", names)
+    progress.seek({"a": 3})
+    names.code("b")
+    assert progress.position().offsets == {"a": 3}
+    assert progress.clocks() == {}
