@@ -18,6 +18,7 @@ DISTRIBUTIONS = (
     "plugins/penrose-prometheus",
     "contrib/penrose-flights",
     "contrib/penrose-river",
+    "contrib/penrose-sklearn",
 )
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
