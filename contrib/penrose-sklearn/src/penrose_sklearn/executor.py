@@ -17,7 +17,7 @@ from penrose_host.errors import CheckpointDamaged, ConfigError, TrainingError
 if TYPE_CHECKING:
     from penrose_host import CheckpointReader
 
-SGD = {"loss": "log_loss", "alpha": 1e-6, "learning_rate": "constant", "eta0": 0.05}
+SGD = {"loss": "log_loss", "alpha": 1e-6, "learning_rate": "constant", "eta0": 0.03}
 
 
 class SklearnExecutor(Executor):
