@@ -62,7 +62,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_index_names_every_page() -> None:
     text = (ROOT / "docs/index.md").read_text("utf-8")
-    assert [page.name for page in PAGES if page.parent == ROOT / "docs" and f"({page.name}" not in text] == ["index.md"]
+    names = [page.name for page in PAGES if page.parent == ROOT / "docs" and page.name != "index.md"]
+    assert [name for name in names if f"({name})" not in text] == [], "add a line for them to docs/index.md"
 
 
 BROKEN = {

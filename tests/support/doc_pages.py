@@ -176,7 +176,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     paths = sysconfig.get_paths(vars={"base": str(folder / ".venv"), "platbase": str(folder / ".venv")})
     here = sysconfig.get_path("purelib")
     Path(paths["purelib"], "outside.pth").write_text(f"import site; site.addsitedir({here!r})\n", "utf-8")
-    for script, function in {"penrose": "penrose_host.cli.main", "pytest": "pytest.console_main"}.items():
+    for script, function in {"penrose": "penrose_host.cli.main", "pytest": "pytest.main"}.items():
         path, module = folder / ".venv/bin" / script, function.rpartition(".")[0]
         path.write_text(f"#!{folder}/.venv/bin/python -Werror\nimport sys, {module}\nsys.exit({function}())\n", "utf-8")
         path.chmod(0o755)
