@@ -18,7 +18,12 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/options.md"
 #: The distributions, each with its modules' folder; a plugin need not be installed.
-SOURCES = {path.parent: path.parent / "src" for path in sorted(ROOT.glob("*/*/pyproject.toml"))} | {ROOT: ROOT}
+FOLDERS = [
+    path.parent
+    for kind in ("plugins", "contrib", "tfplus_ext")
+    for path in sorted(ROOT.glob(f"{kind}/**/pyproject.toml"))
+]
+SOURCES = {ROOT: ROOT} | {folder: folder / "src" for folder in FOLDERS}
 sys.path[:0] = [str(folder) for folder in SOURCES.values()]
 
 from penrose_host.cli.describe import as_json, option_rows  # noqa: E402
