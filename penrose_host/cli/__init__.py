@@ -22,6 +22,7 @@ COMMANDS = {
     "checkpoints": "list and verify the checkpoints of a run",
     "predict": "score a stream with a checkpoint, without training",
     "export": "write the servable model of a checkpoint",
+    "new": "write a plugin of your own to start from: a distribution that works",
     "report": "write a page about a run: curves, checkpoints, the job",
 }
 

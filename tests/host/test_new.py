@@ -1,0 +1,209 @@
+"""`penrose new`: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from penrose_host.cli import main
+from penrose_host.cli.new import KINDS, render
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["mine", "my-very-own", "x9", "my-executor", "a" * 50])
+def test_what_is_written_parses_and_fits_together(kind: str, name: str) -> None:
+    files = dict(render(kind, name))
+    package = "penrose_" + name.replace("-", "_")
+    assert set(files) == {
+        "pyproject.toml",
+        "README.md",
+        f"src/{package}/__init__.py",
+        f"src/{package}/{kind}.py",
+        f"tests/test_{kind}.py",
+    }
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    ((group, entries),) = project["entry-points"].items()
+    ((entry, target),) = entries.items()
+    assert (project["name"], group, entry) == (f"penrose-{name}", f"penrose.{kind}s", name)
+    assert "penrose-host" in [Requirement(text).name for text in project["dependencies"]]
+    module, _, attribute = target.partition(":")
+    source = files[f"src/{module.replace('.', '/')}.py"]
+    assert attribute in [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert attribute in files[f"tests/test_{kind}.py"]
+    for path, text in files.items():
+        assert text.endswith("\n")
+        assert "$" not in text.replace(r"\d{1,4}$", ""), path
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+
+
+def test_a_kind_at_the_end_of_a_name_is_not_said_twice() -> None:
+    assert (
+        "class MyExecutor(Executor)" in dict(render("executor", "my-executor"))["src/penrose_my_executor/executor.py"]
+    )
+
+
+def test_an_executor_starts_with_less_than_sixty_lines_of_code() -> None:
+    source = dict(render("executor", "mine"))["src/penrose_mine/executor.py"]
+    code = [line for line in ast.unparse(_without_docstrings(ast.parse(source))).splitlines() if line.strip()]
+    lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= 60
+    assert len(lines) < 90
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def new(*arguments: str) -> int:
+    return main(["new", *arguments])
+
+
+def test_it_says_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "with blanks" / "deep"
+    assert new("hook", "mine", "--directory", str(folder)) == 0
+    written, install, test, show = capsys.readouterr().out.splitlines()
+    assert written == f"{folder}/penrose-mine is written. Next:"
+    assert install == f"  pip install -e '{folder}/penrose-mine' \"penrose-host[testing]\""
+    assert test == f"  pytest '{folder}/penrose-mine'"
+    assert show == "  penrose plugins show mine --kind hook"
+    assert [path.name for path in folder.iterdir()] == ["penrose-mine"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Mine",
+        "my_own",
+        "9x",
+        "-x",
+        "x-",
+        "a--b",
+        "../up",
+        "a/b",
+        "a.b",
+        "a b",
+        "ü",
+        "a\n",
+        "penrose-mine",
+        "a" * 51,
+    ],
+)
+def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        new("executor", "--directory", str(tmp_path), "--", name)
+    assert ended.value.code == 2
+    assert "is no name for a plugin" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "why"),
+    [
+        ("datasource", "files", r"the datasource 'files' is provided by penrose-host [\d.]+ already"),
+        ("environment", "kubernetes", "the environment 'kubernetes' is provided by penrose-kubernetes already"),
+        ("hook", "host", r"the distribution penrose-host [\d.]+ is installed already"),
+        ("hook", "kafka", "there is another distribution penrose-kafka already"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(
+    kind: str, name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new(kind, name, "--directory", str(tmp_path)) == 1
+    assert re.search(f"{why}: nothing was written", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_what_exists_is_left_alone(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "penrose-mine"
+    if what == "folder":
+        target.mkdir()
+    elif what == "file":
+        target.write_text("mine")
+    else:
+        target.symlink_to(tmp_path / "nowhere")
+    assert new("executor", "mine", "--directory", str(tmp_path)) == 1
+    assert "penrose-mine exists: nothing was written\n  choose another NAME" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert new("executor", "mine", "--directory", str(tmp_path / "file")) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, text: str, encoding: str) -> int:
+        raise OSError(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert new("executor", "mine", "--directory", str(tmp_path)) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
+CLICKS = {
+    "event_time": "event_time",
+    "categorical": ["user", "item"],
+    "labels": ["click"],
+    "known_at": "click_known_at",
+}
+SENSORS = {"event_time": "time", "categorical": ["sensor", "shift"], "labels": ["alarm"], "label_delay": "1h"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_installs_is_listed_keeps_its_contract_and_runs(kind: str, tmp_path: Path) -> None:
+    dists = [tmp_path / "penrose-mine", tmp_path / "penrose-learner"]
+    for each, dist in ((kind, "mine"), ("executor", "learner")):
+        assert new(each, dist, "--directory", str(tmp_path)) == 0
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    pip += ["--disable-pip-version-check", "--target", str(tmp_path / "site"), *map(str, dists)]
+    subprocess.run(pip, check=True, timeout=120)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PENROSE_")}
+    environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "site"), *filter(None, [environ.get("PYTHONPATH")])])
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-W", "error", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    listed = [line.split() for line in run("-c", CLI, "plugins").splitlines()]
+    assert [kind, "mine", "penrose-mine", "0.1.0", "ok"] in listed
+    assert run("-c", CLI, "plugins", "show", "mine", "--kind", kind).startswith(f"{kind} mine: ")
+    assert re.search(r"^[0-9]+ passed in ", run("-m", "pytest", "-q", str(dists[0])), re.MULTILINE)
+    job = {
+        "name": "test",
+        "datasource": {"name": "clickstream", "rows": 300},
+        "executor": "learner",
+        "features": SENSORS if kind == "datasource" else CLICKS,
+        "report": {"rows": 100},
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    flags = ["--plugin" if kind == "hook" else f"--{kind}", "mine"]
+    flags += ["-o", "datasource.rows=100"] if kind == "datasource" else []
+    assert "the stream has ended: 300 rows scored" in run("-c", CLI, "run", "job.yaml", *flags)
+    if kind == "hook":
+        lines = [json.loads(line) for line in (tmp_path / "runs/test/mine.jsonl").read_text("utf-8").splitlines()]
+        assert lines[0] == {"started": "test"}
+        assert [line["rows"] for line in lines[1:-1]] == [100, 200, 300, 300]
+        assert lines[-1] == {"ended": "end-of-stream"}
