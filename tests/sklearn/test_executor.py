@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from code_lines import lines_of_code
 from pydantic import ValidationError
 
 from penrose_host import EncodedBatch, FeatureSpec, ListFeature
@@ -125,3 +127,7 @@ def test_closing_twice_and_without_setup_is_fine() -> None:
     executor = SklearnExecutor(SklearnExecutor.Options())
     executor.close()
     executor.close()
+
+
+def test_it_is_less_than_a_hundred_lines_of_code() -> None:
+    assert lines_of_code(Path(sys.modules[SklearnExecutor.__module__].__file__ or "").read_text("utf-8")) < 100
