@@ -93,7 +93,7 @@ class Loop:
             if delivery.end_of_stream:
                 self._ended = True
                 trainer.end()
-            self.reader.pause(self.session.ahead())
+            self.reader.pause(trainer.intake.ahead())
 
     def _work(self) -> str | None:
         """Work through what is complete; returns why to stop, if so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from penrose_host.batch import Reject
     from penrose_host.rows import Rows
 
-__all__ = ["LinesFile", "PredictionsFolder", "letter"]
+__all__ = ["LinesFile", "PredictionsFolder"]
 
 #: Rows of a Parquet part; a checkpoint starts a new part as well.
 PART_ROWS = 1 << 18
@@ -60,14 +58,18 @@ class LinesFile:
 
     def append(self, line: bytes) -> None:
         """Add a line (without its end), visible to readers at once. Raises RunDirectoryError."""
+        self.write(line + b"\n")
+
+    def write(self, lines: bytes) -> None:
+        """Add whole lines, likewise."""
         assert self._file is not None
-        rest = memoryview(line + b"\n")
+        rest = memoryview(lines)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self.length += len(line) + 1
+        self.length += len(lines)
 
     def sync(self) -> None:
         """Make what was appended durable. Raises RunDirectoryError."""
@@ -81,17 +83,6 @@ class LinesFile:
         """May be called twice."""
         if self._file is not None:
             self._file.close()
-
-
-def letter(reject: Reject) -> bytes:
-    """A bad row as a line of `dead-letter.jsonl`."""
-    line = {
-        "partition": reject.partition,
-        "offset": reject.offset,
-        "reason": reject.reason,
-        "raw": reject.raw.decode("utf-8", "backslashreplace"),
-    }
-    return json.dumps(line, ensure_ascii=False).encode()
 
 
 class PredictionsFolder:

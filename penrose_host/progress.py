@@ -20,8 +20,6 @@ __all__ = ["NEVER", "Progress"]
 #: The clock of a partition that has given no row yet.
 NEVER = int(np.iinfo(np.int64).min)
 _FOREVER = int(np.iinfo(np.int64).max)
-#: So many bad rows of a partition may wait for the good rows before them.
-CROWD = 1024
 _COUNTERS = ("rows", "trained_rows", "skipped_rows", "bad_rows", "sequence", "clock", "watermark", "loss_rows")
 
 
@@ -50,7 +48,8 @@ class Progress:
         # Behind the last row scored, and the bad rows counted that are further on.
         self._scored = np.empty(0, dtype=np.int64)
         self._beyond = np.empty(0, dtype=np.int64)
-        self._rejects: dict[str, deque[Reject]] = {}
+        # Bad rows not yet counted, as offsets from..to where they follow one another: a flood of them takes no room.
+        self._rejects: dict[str, deque[list[int]]] = {}
 
     def seek(self, offsets: Mapping[str, int]) -> None:
         """Partitions are read from these offsets on."""
@@ -143,37 +142,40 @@ class Progress:
 
     def reject(self, rejects: Iterable[Reject]) -> None:
         """Rows that could not be used have arrived."""
-        for reject in sorted(rejects, key=lambda r: r.offset):
-            self._rejects.setdefault(reject.partition, deque()).append(reject)
+        for reject in sorted(rejects, key=lambda reject: reject.offset):
+            runs = self._rejects.setdefault(reject.partition, deque())
+            if runs and runs[-1][1] == reject.offset:
+                runs[-1][1] += 1
+            else:
+                runs.append([reject.offset, reject.offset + 1])
 
-    def settle(self, *, everything: bool = False) -> list[Reject]:
-        """Count the bad rows whose place is behind the position, move it past them, and return them.
+    def settle(self, *, everything: bool = False) -> list[tuple[str, int]]:
+        """Count the bad rows whose place is behind the position, and move it past them.
 
         A bad row waits until every good row before it in its partition has been scored, so that the
         position never passes a row that was not. `everything`: positions are not ours to keep.
+        Returns how many of which partition.
         """
-        settled: list[Reject] = []
+        settled: dict[str, int] = {}
         self.names.add(sorted(self._rejects))
         self._grow()
-        for name, waiting in sorted(self._rejects.items()):
+        for name, runs in sorted(self._rejects.items()):
             code = self.names.code(name)
-            while waiting:
-                offset = waiting[0].offset
+            while runs:
+                start, stop = runs[0]
                 drained = self._next[code] >= self._arrived[code]
-                if not (everything or drained or offset < self._next[code]):
+                if not (everything or drained or start < self._next[code]):
                     break
-                self._next[code] = max(int(self._next[code]), offset + 1)
+                self._next[code] = max(int(self._next[code]), stop)
                 self._arrived[code] = max(int(self._arrived[code]), int(self._next[code]))
-                self._beyond[code] += offset >= self._scored[code]
-                settled.append(waiting.popleft())
-            if not waiting:
+                if start >= self._scored[code]:
+                    self._beyond[code] += stop - start
+                settled[name] = settled.get(name, 0) + stop - start
+                runs.popleft()
+            if not runs:
                 del self._rejects[name]
-        self.bad_rows += len(settled)
-        return settled
-
-    def crowded(self) -> frozenset[str]:
-        """Partitions of which many bad rows wait; read no more of them for now."""
-        return frozenset(name for name, waiting in self._rejects.items() if len(waiting) >= CROWD)
+        self.bad_rows += sum(settled.values())
+        return list(settled.items())
 
     def told(self) -> tuple[int, Position]:
         """Bad rows and position up to the last row scored in each partition, as reports tell them.

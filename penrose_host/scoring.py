@@ -22,10 +22,11 @@ from penrose_host.exports import check_output
 from penrose_host.features.unlabelled import UnlabelledEncoder
 from penrose_host.intake import Intake
 from penrose_host.interfaces import Capability, DataSource
+from penrose_host.letters import DeadLetters
 from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.model import Model, restore
 from penrose_host.names import Names
-from penrose_host.outputs import LinesFile, PredictionsFolder, letter
+from penrose_host.outputs import PredictionsFolder
 from penrose_host.progress import Progress
 from penrose_host.reader import Reader
 from penrose_host.signals import StopRequest, stop_on_signals
@@ -105,7 +106,7 @@ class _Scorer:
         self._display = display
         self._intake = Intake(job.order, names)
         self._predictions = PredictionsFolder(output, heads)
-        self._dead_letters = LinesFile(output / "dead-letter.jsonl")
+        self._dead_letters = DeadLetters(output / "dead-letter.jsonl", wanted=job.bad_rows == "dead-letter")
         self._ended = False
         self._cut_at = self._told_at = time.monotonic()
         self._cut_rows = self._told_rows = 0
@@ -152,12 +153,13 @@ class _Scorer:
                 if self._job.bad_rows == "fail":
                     raise BadRow(reject.partition, reject.offset, reject.reason)
             self.progress.reject(delivery.rejects)
+            self._dead_letters.hold(delivery.rejects)
             if delivery.rows is not None:
                 self.progress.arrive(self._intake.add(delivery.rows, self.progress.clock))
             self._intake.end(delivery.ended)
             self._ended = delivery.end_of_stream
             self._settle()
-            reader.pause(self._intake.ahead() | self.progress.crowded())
+            reader.pause(self._intake.ahead())
 
     def _work(self, stop: Callable[[], bool]) -> str | None:
         """Score the rows whose place is certain; returns why to stop, if so."""
@@ -196,9 +198,7 @@ class _Scorer:
 
     def _settle(self) -> None:
         """Count bad rows that were come to, and keep them where the job says so."""
-        for reject in self.progress.settle():
-            if self._job.bad_rows == "dead-letter":
-                self._dead_letters.append(letter(reject))
+        self._dead_letters.release(self.progress.settle())
 
     def _cut_if_due(self) -> None:
         """Close a part as often as a run takes checkpoints; tell how far we are."""

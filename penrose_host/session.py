@@ -18,9 +18,10 @@ from penrose_host.checkpoints import Checkpoint, Checkpointer, CheckpointStore, 
 from penrose_host.cluster import Role
 from penrose_host.errors import BadRow, CheckpointDamaged
 from penrose_host.intake import Intake
+from penrose_host.letters import DeadLetters
 from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.names import Names
-from penrose_host.outputs import LinesFile, PredictionsFolder, letter
+from penrose_host.outputs import LinesFile, PredictionsFolder
 from penrose_host.progress import NEVER, Progress
 from penrose_host.rows import Rows
 from penrose_host.snapshots import Snapshot
@@ -77,7 +78,9 @@ class Session:
             outputs = self._read_host_state(checkpoint)
         self.progress = progress
         self._lines = LinesFile(parts.run_dir / "metrics.jsonl", outputs["metrics"])
-        self._dead_letters = LinesFile(parts.run_dir / "dead-letter.jsonl", outputs["dead_letters"])
+        self._dead_letters = DeadLetters(
+            parts.run_dir / "dead-letter.jsonl", outputs["dead_letters"], wanted=job.bad_rows == "dead-letter"
+        )
         folder = job.output.predictions
         self._predictions = (
             PredictionsFolder(parts.run_dir / folder, heads, outputs["predictions"]) if folder is not None else None
@@ -144,14 +147,11 @@ class Session:
             if self._parts.job.bad_rows == "fail":
                 raise BadRow(reject.partition, reject.offset, reject.reason)
         self.progress.reject(rejects)
+        self._dead_letters.hold(rejects)
         self._source_state.update(stamps or {})
         if rows is not None:
             self.trainer.add(rows)
         self.settle()
-
-    def ahead(self) -> frozenset[str]:
-        """Partitions that are far ahead of what was scored; read no more of them for now."""
-        return self.trainer.intake.ahead() | self.progress.crowded()
 
     def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some micro-batches, and report where one is due; False where there was nothing to do."""
@@ -164,9 +164,7 @@ class Session:
 
     def settle(self, *, everything: bool = False) -> None:
         """Count bad rows that the position may pass, and keep them where the job says so."""
-        for reject in self.progress.settle(everything=everything):
-            if self._parts.job.bad_rows == "dead-letter":
-                self._dead_letters.append(letter(reject))
+        self._dead_letters.release(self.progress.settle(everything=everything))
 
     # -- reports ------------------------------------------------------------------------------------
 
