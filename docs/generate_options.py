@@ -1,6 +1,6 @@
 """Writes `docs/options.md`: what a job and every plugin of this repository can be told.
 
-    python docs/generate_options.py
+    python docs/generate_options.py [FILE]
 
 Everything comes from the pydantic models that check the options, and from the entry points in each `pyproject.toml`;
 what else is installed does not matter.
@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/options.md"
 #: The distributions, each with its modules' folder; a plugin need not be installed.
 FOLDERS = [
     path.parent
@@ -89,4 +88,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    Path(*sys.argv[1:2] or [ROOT / "docs/options.md"]).write_text(page(), "utf-8")
