@@ -67,6 +67,11 @@ class Intake:
         for name in partitions:
             self._lane(name).ended = True
 
+    def forget(self, partitions: Iterable[str]) -> None:
+        """These partitions have ended, and all their rows were taken."""
+        for name in partitions:
+            self._lanes.pop(name, None)
+
     def idle(self, seconds: float) -> frozenset[str]:
         """Wait no longer for partitions that have been silent for this long; returns all such partitions."""
         now = time.monotonic()

@@ -151,7 +151,11 @@ class DataSource(Plugin, ABC):
         """The checkpoint with this position is durable. Called after that, never before."""
 
     def compact(self, position: Position) -> Position:
-        """The same position without partitions that can never be read again (an endless file stream)."""
+        """The same position without partitions that can never be read again (an endless file stream).
+
+        An endless source is asked whenever a checkpoint is taken; what it leaves out it does not name again, neither
+        in `partitions`, `ended` nor `stamps`.
+        """
         return position
 
     def lag(self) -> Lag | None:

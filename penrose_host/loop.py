@@ -87,6 +87,7 @@ class Loop:
             if delivery is None:
                 continue
             trainer.intake.assign(delivery.assigned)
+            self.session.forget(delivery.forgotten)
             self.session.take(delivery.rows, delivery.rejects, delivery.stamps)
             if delivery.ended:
                 trainer.end(delivery.ended)
@@ -122,6 +123,9 @@ class Loop:
         by_time = self._due_time > 0 and time.monotonic() >= self._due_time and self._state() != self._saved
         if (by_rows or by_time) and not self.session.checkpointing:
             self.session.checkpoint()
+            if self.reader is not None and Capability.UNBOUNDED in self._source.capabilities:
+                # What the source can do without is left out from the next checkpoint on.
+                self.reader.compact(self.session.progress.position())
             self._schedule()
 
     def _finish(self, ended: bool) -> None:

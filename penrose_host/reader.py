@@ -30,12 +30,16 @@ SURVEY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the thread hands over: rows, rejects, partitions that are new or have ended, stamps that changed."""
+    """What the thread hands over: rows, rejects, partitions that are new or have ended, stamps that changed.
+
+    `forgotten`: partitions that no position need name any more.
+    """
 
     rows: Rows | None = None
     rejects: tuple[Reject, ...] = ()
     assigned: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
     stamps: Mapping[str, str] = field(default_factory=dict)
     end_of_stream: bool = False
 
@@ -68,6 +72,7 @@ class Reader:
         self._late_error: BaseException | None = None
         self._stopping = False
         self._paused: frozenset[str] = frozenset()
+        self._forgotten: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="penrose-reader", daemon=True)
         self._thread.start()
 
@@ -101,6 +106,10 @@ class Reader:
         if wanted != self._paused:
             self._paused = wanted
             self._call(lambda: self._source.pause(wanted))
+
+    def compact(self, position: Position) -> None:
+        """Ask the source, soon, which partitions of this position it need not name; a delivery tells."""
+        self._call(lambda: self._compact(position))
 
     def close(self) -> None:
         """Finish the calls that were asked for, close the source, end the thread.
@@ -155,11 +164,16 @@ class Reader:
                 assigned = self._new_partitions()
             now_ended = frozenset(self._source.ended())
             now_stamps = dict(self._source.stamps())
+            # What had ended and is not mentioned any more was forgotten too: it gave no row that a position could name.
+            forgotten, self._forgotten = self._forgotten | (ended - now_ended), frozenset()
+            for name in forgotten:
+                self._assignment.pop(name, None)
             delivery = Delivery(
                 rows if rows is not None and len(rows) else None,
                 rejects,
                 assigned,
                 now_ended - ended,
+                forgotten,
                 {name: stamp for name, stamp in now_stamps.items() if stamps.get(name) != stamp},
             )
             ended, stamps = now_ended, now_stamps
@@ -174,6 +188,9 @@ class Reader:
             self._assignment.update(dict.fromkeys(new))
             self._source.open(self._assignment)
         return new
+
+    def _compact(self, position: Position) -> None:
+        self._forgotten |= position.offsets.keys() - self._source.compact(position).offsets.keys()
 
     def _may_read(self) -> bool:
         """Run what was asked for; wait while the queue is full. False once the reader is being closed."""

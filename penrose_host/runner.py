@@ -144,11 +144,12 @@ class HostRuntime(Runtime):
                 skip=skip,
             )
             session, hooks = opened.session, opened.hooks
-            assignment: dict[str, int | None] = dict.fromkeys(source.partitions())
+            known: Mapping[str, int] = {}
             if opened.checkpoint is not None:
-                position = opened.checkpoint.manifest.position
-                assignment |= position.offsets
+                # First: what a followed stream has forgotten is no partition of it any more.
                 source.expect(session.source_state)
+                known = opened.checkpoint.manifest.position.offsets
+            assignment: dict[str, int | None] = {**dict.fromkeys(source.partitions()), **known}
             # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on.
             session.start()
             loop = Loop(

@@ -107,6 +107,7 @@ class _Scorer:
         self._intake = Intake(job.order, names)
         self._predictions = PredictionsFolder(output, heads)
         self._dead_letters = DeadLetters(output / "dead-letter.jsonl", wanted=job.bad_rows == "dead-letter")
+        self._reader: Reader | None = None
         self._ended = False
         self._cut_at = self._told_at = time.monotonic()
         self._cut_rows = self._told_rows = 0
@@ -118,7 +119,7 @@ class _Scorer:
             self._dead_letters.cut()
         assignment: dict[str, int | None] = dict.fromkeys(self._source.partitions())
         self._intake.assign(assignment)
-        reader = Reader(self._source, UnlabelledEncoder(self._job.features), assignment)
+        self._reader = reader = Reader(self._source, UnlabelledEncoder(self._job.features), assignment)
         try:
             reason = self._pull(reader, stop)
             self._settle()
@@ -149,6 +150,8 @@ class _Scorer:
             if delivery is None:
                 continue
             self._intake.assign(delivery.assigned)
+            self._intake.forget(delivery.forgotten)
+            self.progress.forget(delivery.forgotten)
             for reject in delivery.rejects:
                 if self._job.bad_rows == "fail":
                     raise BadRow(reject.partition, reject.offset, reject.reason)
@@ -217,3 +220,5 @@ class _Scorer:
         self._predictions.write(self._predictions.roll())
         self._predictions.sync()
         self._cut_at, self._cut_rows = time.monotonic(), self.progress.rows
+        if self._reader is not None and Capability.UNBOUNDED in self._source.capabilities:
+            self._reader.compact(self.progress.position())

@@ -153,6 +153,13 @@ class Session:
             self.trainer.add(rows)
         self.settle()
 
+    def forget(self, partitions: Iterable[str]) -> None:
+        """The source will never name these partitions again: neither will positions, clocks and stamps."""
+        for name in partitions:
+            self._source_state.pop(name, None)
+        self.progress.forget(partitions)
+        self.trainer.intake.forget(partitions)
+
     def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some micro-batches, and report where one is due; False where there was nothing to do."""
         limit = self._next_report if until_rows is None else min(self._next_report, until_rows)

@@ -23,11 +23,12 @@ __all__ = ["CsvParser", "infer_csv", "read_header"]
 
 
 def read_header(
-    file: DataFile, source: Input, options: CsvOptions, delimiter: str, max_row_bytes: int
-) -> tuple[list[str], bytes]:
+    file: DataFile, source: Input, options: CsvOptions, delimiter: str, max_row_bytes: int, *, grows: bool = False
+) -> tuple[list[str], bytes] | None:
     """The names of the columns (none where the file has no rows), and what was read behind the header.
 
-    Raises SourceError where the first row is no header, or where reading fails.
+    None where the file `grows` and its first row is not complete yet. Raises SourceError where the first row is no
+    header, or where reading fails.
     """
     framer = CsvFramer(delimiter, options.quote, None, max_row_bytes)
     data, final = b"", False
@@ -40,6 +41,8 @@ def read_header(
         more = source.read(max(BLOCK_BYTES, len(data)))
         if not more:
             source.check(0)
+            if grows:
+                return None
             final = True
             more = b"" if data.endswith(b"\n") or not data else b"\n"
         data += more

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from penrose_host.config.durations import Duration
 from penrose_host.datasources.type_names import check_type_name
 
 __all__ = ["Compression", "CsvOptions", "FilesOptions", "Format"]
@@ -84,6 +85,20 @@ class FilesOptions(_Options):
     batch_rows: int = Field(default=65_536, ge=1, description="rows decoded at a time from Parquet")
     max_row_bytes: int = Field(
         default=16 << 20, ge=64, le=256 << 20, description="a longer row of a CSV or JSON lines file is a bad row"
+    )
+    follow: bool = Field(
+        default=False,
+        description="wait for new files, and for rows that are appended to CSV and JSON lines files: an endless stream",
+    )
+    poll: Duration = Field(default=1_000_000, le=3_600_000_000, description="with `follow`: how often to look")
+    settle: Duration | None = Field(
+        default=5_000_000,
+        description="with `follow`: a file that can be appended to has ended once there is a later name, and nothing "
+        "was written to it for so long; null: never, all such files are watched for ever",
+    )
+    late_files: Literal["fail", "ignore"] = Field(
+        default="fail",
+        description="with `follow`: what to do about a new file whose name comes before that of one already ended",
     )
     storage_options: dict[str, Any] = Field(
         default={},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from penrose_host.datasources.file_options import FilesOptions
 from penrose_host.datasources.listing import DataFile, list_files, stable_pattern
+from penrose_host.datasources.schema_text import decoded
 from penrose_host.datasources.stamps import Stamp, take_stamp, what_changed
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream
@@ -38,6 +39,14 @@ class FilesSource(DataSource):
 
     options: FilesOptions
 
+    def __new__(cls, options: FilesOptions) -> FilesSource:
+        """With `follow` the source is another one, which never ends."""
+        if options.follow and cls is FilesSource:
+            from penrose_host.datasources.followed import FollowedFiles
+
+            return object.__new__(FollowedFiles)
+        return object.__new__(cls)
+
     def __init__(self, options: FilesOptions) -> None:
         super().__init__(options)
         self._listed: dict[str, DataFile] = {}
@@ -51,6 +60,9 @@ class FilesSource(DataSource):
         self._parts: dict[str, Part] = {}
         self._stamps: dict[str, Stamp] = {}
         self._stamp_texts: dict[str, str] = {}
+        # What a stream that was followed has left in its stamps: see `Stamp`.
+        self._mark: str | None = None
+        self._columns: str | None = None
 
     @property
     def source_id(self) -> str:
@@ -66,19 +78,19 @@ class FilesSource(DataSource):
 
     def expect(self, stamps: Mapping[str, str]) -> None:
         """Raises SourceError for a file that is gone, cut short or rewritten; text that was appended is welcome."""
+        expected: dict[str, Stamp] = {}
         for name, text in stamps.items():
-            file = self._files.get(name)
-            if file is None:
-                raise SourceError(
-                    f"{name} was read before the checkpoint, and no file of that name matches {self.options.path} now",
-                    plugin="files",
-                    partition=name,
-                    hint=_HINT,
-                )
             try:
-                stamp = Stamp.from_text(text)
+                stamp = expected[name] = Stamp.from_text(text)
             except (ValueError, TypeError) as error:
                 raise WrongStream(f"the stamp of {name!r} is not one of the datasource files: {text!r}") from error
+            self._mark = name if stamp.mark else self._mark
+            self._columns = stamp.columns or self._columns
+        for name, stamp in expected.items():
+            file = self._files.get(name)
+            if file is None:
+                self._expect_gone(name, stamp)
+                continue
             with file.open() as handle:
                 self._stamp(name, self._unchanged(file, stamp, handle, "since the checkpoint"))
 
@@ -88,6 +100,10 @@ class FilesSource(DataSource):
     def open(self, assignment: Mapping[str, int | None]) -> None:
         for name, offset in assignment.items():
             if name in self._assigned:
+                continue
+            if self._mark is not None and name < self._mark:
+                self._assigned[name] = offset or 0
+                self._ended.add(name)
                 continue
             if name not in self._files:
                 raise WrongStream(
@@ -108,15 +124,9 @@ class FilesSource(DataSource):
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - files never keep one waiting
         while (name := next((name for name in self._unfinished if name not in self._paused), None)) is not None:
-            part = self._parts.pop(name, None) or self._reader(name).read()
-            if part is None:
-                self._finish(name)
-                continue
-            part, rest = part.split(part.start + max_rows)
-            if rest is not None:
-                self._parts[name] = rest
-            self._assigned[name] = part.stop
-            return part.chunk()
+            chunk = self._next(name, max_rows)
+            if chunk is not None:
+                return chunk
         if self._unfinished:
             return None
         raise EndOfStream
@@ -137,11 +147,42 @@ class FilesSource(DataSource):
     @property
     def _files(self) -> dict[str, DataFile]:
         if not self._listed:
-            self._listed = list_files(self.options.path, self.options.storage_options)
+            listed = list_files(self.options.path, self.options.storage_options)
+            self._listed = {name: file for name, file in listed.items() if self._mark is None or name >= self._mark}
         return self._listed
 
-    def _reader(self, name: str) -> PartReader:
-        """The partition's reader, at its next row; opens the file where it is not open yet."""
+    def _expect_gone(self, name: str, stamp: Stamp) -> None:  # noqa: ARG002 - followed files may be gone
+        raise SourceError(
+            f"{name} was read before the checkpoint, and no file of that name matches {self.options.path} now",
+            plugin="files",
+            partition=name,
+            hint=_HINT,
+        )
+
+    def _next(self, name: str, max_rows: int) -> Chunk | None:
+        """The next rows of a partition; None where it has none."""
+        part = self._parts.pop(name, None) or self._read(name)
+        if part is None:
+            return None
+        part, rest = part.split(part.start + max_rows)
+        if rest is not None:
+            self._parts[name] = rest
+        self._assigned[name] = part.stop
+        return part.chunk()
+
+    def _read(self, name: str) -> Part | None:
+        """The next rows as the file gives them; None where there are none, and that is the end of it."""
+        reader = self._reader(name)
+        part = reader.read() if reader is not None else None
+        if part is None:
+            self._finish(name)
+        return part
+
+    def _reader(self, name: str) -> PartReader | None:
+        """The partition's reader, at its next row; opens the file where it is not open yet.
+
+        None where the file grows, and its header is not complete.
+        """
         from penrose_host.datasources.opening import open_reader
 
         if name not in self._readers:
@@ -149,8 +190,13 @@ class FilesSource(DataSource):
             schema = self._fixed_schema()
             handle = self._handles[name] = file.open()
             with file.access():
-                self._stamp(name, take_stamp(handle))
-            reader = self._readers[name] = open_reader(file, handle, self.options, schema)
+                stamp = take_stamp(handle)
+            reader = open_reader(file, handle, self.options, schema, grows=self._grows(file))
+            if reader is None:
+                self._handles.pop(name).close()
+                return None
+            self._stamp(name, stamp)
+            self._readers[name] = reader
             reader.skip_to(self._assigned[name])
         return self._readers[name]
 
@@ -167,6 +213,8 @@ class FilesSource(DataSource):
         self._ended.add(name)
 
     def _stamp(self, name: str, stamp: Stamp) -> None:
+        if (known := self._stamps.get(name)) is not None:
+            stamp = replace(stamp, mark=stamp.mark or known.mark, columns=stamp.columns or known.columns)
         self._stamps[name] = stamp
         self._stamp_texts[name] = stamp.to_text()
 
@@ -182,20 +230,38 @@ class FilesSource(DataSource):
 
     def _fixed_schema(self) -> pa.Schema:
         """The columns of all files: those of the first file that has rows, whoever reads it."""
-        from penrose_host.datasources.opening import fix_schema, infer_schema
+        from penrose_host.datasources.opening import fix_schema
 
         if self._schema is None:
-            import pyarrow as pa
-
-            for file in self._files.values():
-                with file.open() as handle:
-                    inferred = infer_schema(file, handle, self.options)
-                if inferred is not None:
-                    self._schema = fix_schema(file, inferred, self.options)
-                    break
-            else:
-                self._schema = pa.schema([("empty", pa.null())])
+            file, inferred = self._inferred()
+            if file is None or inferred is None:
+                return self._without_rows()
+            self._schema = fix_schema(file, inferred, self.options)
         return self._schema
+
+    def _without_rows(self) -> pa.Schema:
+        """The columns of files without a row that is right."""
+        import pyarrow as pa
+
+        self._schema = pa.schema([("empty", pa.null())])
+        return self._schema
+
+    def _inferred(self) -> tuple[DataFile | None, pa.Schema | None]:
+        """The first file with rows and its columns, or the columns that were inferred when the stream began."""
+        from penrose_host.datasources.opening import infer_schema
+
+        if self._columns is not None:
+            return next(iter(self._files.values()), None), decoded(self._columns)
+        for file in self._files.values():
+            with file.open() as handle:
+                inferred = infer_schema(file, handle, self.options, grows=self._grows(file))
+            if inferred is not None:
+                return file, inferred
+        return None, None
+
+    def _grows(self, file: DataFile) -> bool:  # noqa: ARG002 - files that are not followed do not
+        """Whether the end of the file, as it is, may not be its end."""
+        return False
 
     def _may_grow(self, file: DataFile) -> bool:
         """Whether rows may be appended to the file: it is text, as it is."""

@@ -58,7 +58,7 @@ class Input:
             parts.append(part)
             wanted -= len(part)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        if self._at_start:
+        if self._at_start and data:
             self._at_start = False
             return data.removeprefix(codecs.BOM_UTF8)
         return data

@@ -24,15 +24,16 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One partition: its name, and where the file is."""
+    """One partition: its name, where the file is, and how many bytes it had when it was listed (None: unknown)."""
 
     name: str
     path: str
     filesystem: AbstractFileSystem
+    size: int | None = None
 
     @property
     def local(self) -> bool:
-        return "file" in _protocols(self.filesystem)
+        return _is_local(self.filesystem)
 
     def open(self) -> pa.NativeFile:
         """The file's bytes, seekable. Raises SourceError."""
@@ -61,10 +62,12 @@ def stable_pattern(pattern: str) -> str:
     return posixpath.abspath(posixpath.expanduser(pattern.removeprefix("file://")))
 
 
-def list_files(patterns: Sequence[str], storage_options: dict[str, Any]) -> dict[str, DataFile]:
+def list_files(patterns: Sequence[str], storage_options: dict[str, Any], *, again: bool = False) -> dict[str, DataFile]:
     """Partition name → file, in order of the names. Raises SourceError where a pattern matches nothing.
 
-    A name is the path below the folder that all patterns have in common, before their first wildcard.
+    A name is the path below the folder that all patterns have in common, before their first wildcard. `again`: files
+    come and go, so that a pattern may match nothing, and nothing that was listed before counts; only a local folder
+    that is not there is still an error.
     """
     places = [_place(pattern, storage_options) for pattern in patterns]
     if len({_protocols(filesystem) for filesystem, _ in places}) > 1:
@@ -74,9 +77,12 @@ def list_files(patterns: Sequence[str], storage_options: dict[str, Any]) -> dict
     root = posixpath.commonpath([_fixed_folder(path) for _, path in places])
     files: dict[str, DataFile] = {}
     for pattern, (filesystem, path) in zip(patterns, places, strict=True):
-        for found in _matches(pattern, filesystem, path):
+        if again:
+            filesystem.invalidate_cache()
+        may_lack = again and (not _is_local(filesystem) or filesystem.isdir(_fixed_folder(path)))
+        for found, size in _matches(pattern, filesystem, path, may_lack).items():
             name = found[len(root) :].removeprefix("/")
-            files[name] = DataFile(name, found, filesystem)
+            files[name] = DataFile(name, found, filesystem, size)
     return dict(sorted(files.items()))
 
 
@@ -97,38 +103,45 @@ def _protocols(filesystem: AbstractFileSystem) -> tuple[str, ...]:
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
+def _is_local(filesystem: AbstractFileSystem) -> bool:
+    return "file" in _protocols(filesystem)
+
+
 def _fixed_folder(path: str) -> str:
     """The folder before the first wildcard; the file's own folder where there is none."""
     magic = _MAGIC.search(path)
     return posixpath.dirname(path[: magic.start()] if magic else path)
 
 
-def _matches(pattern: str, filesystem: AbstractFileSystem, path: str) -> list[str]:
+def _matches(pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: bool) -> dict[str, int | None]:
+    """Path → size in bytes of each file that matches."""
     try:
         if not _MAGIC.search(path) or filesystem.exists(path):
-            kind = filesystem.info(path)["type"]
-            if kind == "file":
-                return [path]
+            info = filesystem.info(path)
+            if info["type"] == "file":
+                return {path: info.get("size")}
             hint = f"to read the files in a folder, use a glob: {pattern.rstrip('/')}/*"
-            raise SourceError(f"{path} is not a file but a {kind}", plugin="files", hint=hint)
-        matches = {name: info["type"] for name, info in filesystem.glob(path, detail=True).items()}
+            raise SourceError(f"{path} is not a file but a {info['type']}", plugin="files", hint=hint)
+        matches = filesystem.glob(path, detail=True)
     except SourceError:
         raise
     except Exception as error:  # a remote file system raises what its client library raises
         missing = isinstance(error, FileNotFoundError)
+        if missing and may_lack:
+            return {}
         message = f"there is no file {path}" if missing else f"cannot list {path}: {error}"
         raise SourceError(message, plugin="files", hint=_where_hint(pattern)) from error
     # As in a shell, a wildcard does not stand for hidden files and folders.
     below = len(_fixed_folder(path))
     if "/." not in path[below:]:
-        matches = {name: kind for name, kind in matches.items() if "/." not in f"/{name[below:]}"}
-    found = [name for name, kind in matches.items() if kind != "directory"]
-    if not found:
+        matches = {name: info for name, info in matches.items() if "/." not in f"/{name[below:]}"}
+    found = {name: info for name, info in matches.items() if info["type"] != "directory"}
+    if not found and not may_lack:
         raise SourceError(f"no file matches {path}", plugin="files", hint=_where_hint(pattern))
-    for name in found:
-        if matches[name] != "file":
+    for name, info in found.items():
+        if info["type"] != "file":
             raise SourceError(f"{name} is not a file that can be read", plugin="files", hint="narrow the option `path`")
-    return found
+    return {name: info.get("size") for name, info in found.items()}
 
 
 def _where_hint(pattern: str) -> str:

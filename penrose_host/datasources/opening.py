@@ -26,21 +26,32 @@ if TYPE_CHECKING:
 __all__ = ["fix_schema", "infer_schema", "open_reader"]
 
 
-def open_reader(file: DataFile, handle: pa.NativeFile, options: FilesOptions, schema: pa.Schema) -> PartReader:
-    """A reader of the rows of an open file, with these columns. Raises SourceError where it is not of its format."""
+def open_reader(
+    file: DataFile, handle: pa.NativeFile, options: FilesOptions, schema: pa.Schema, *, grows: bool = False
+) -> PartReader | None:
+    """A reader of the rows of an open file, with these columns. Raises SourceError where it is not of its format.
+
+    None where the file is text that `grows`, and cannot be read yet: its header is not complete.
+    """
     if form_of(file, options)[0] in ("parquet", "arrow"):
         return ColumnarReader(file, handle, _columnar(file, handle, options), schema)
-    reader, _, parser = _text(file, handle, options)
+    if (text := _text(file, handle, options, grows)) is None:
+        return None
+    reader, _, parser = text
     reader.parse_with(parser(schema), schema)
     return reader
 
 
-def infer_schema(file: DataFile, handle: pa.NativeFile, options: FilesOptions) -> pa.Schema | None:
-    """The columns of a file with the types it declares or its first rows suggest; None where it has no rows."""
+def infer_schema(
+    file: DataFile, handle: pa.NativeFile, options: FilesOptions, *, grows: bool = False
+) -> pa.Schema | None:
+    """The columns of a file with the types it declares or its first rows suggest; None where it has no rows (yet)."""
     form, _, _ = form_of(file, options)
     if form in ("parquet", "arrow"):
         return _columnar(file, handle, options).schema
-    reader, infer, _ = _text(file, handle, options)
+    if (text := _text(file, handle, options, grows)) is None:
+        return None
+    reader, infer, _ = text
     rows = reader.sample()
     return infer(rows) if rows else None
 
@@ -94,15 +105,21 @@ def _columnar(file: DataFile, handle: pa.NativeFile, options: FilesOptions) -> C
 
 
 def _text(
-    file: DataFile, handle: pa.NativeFile, options: FilesOptions
-) -> tuple[TextReader, Callable[[list[bytes]], pa.Schema], Callable[[pa.Schema], Parser]]:
-    """A reader that still needs a parser; what suggests the types of columns; and what makes the parser."""
+    file: DataFile, handle: pa.NativeFile, options: FilesOptions, grows: bool
+) -> tuple[TextReader, Callable[[list[bytes]], pa.Schema], Callable[[pa.Schema], Parser]] | None:
+    """A reader that still needs a parser; what suggests the types of columns; and what makes the parser.
+
+    None where the file `grows` and its header is not complete.
+    """
     form, compression, delimiter = form_of(file, options)
     source = Input(file, handle, compression)
     limit = options.max_row_bytes
     if form == "jsonl":
-        return TextReader(file, source, JsonFramer(limit), b"", limit), infer_json, JsonParser
-    names, rest = read_header(file, source, options.csv, delimiter, limit)
+        return TextReader(file, source, JsonFramer(limit), b"", limit, grows=grows), infer_json, JsonParser
+    header = read_header(file, source, options.csv, delimiter, limit, grows=grows)
+    if header is None:
+        return None
+    names, rest = header
 
     def infer(rows: list[bytes]) -> pa.Schema:
         return infer_csv(rows, names, options.csv, delimiter)
@@ -119,4 +136,4 @@ def _text(
         return CsvParser(file, names, schema, options.csv, delimiter)
 
     framer: Framer = CsvFramer(delimiter, options.csv.quote, len(names) or None, limit)
-    return TextReader(file, source, framer, rest, limit), infer, parser
+    return TextReader(file, source, framer, rest, limit, grows=grows), infer, parser

@@ -24,7 +24,9 @@ SPAN = 64 << 10
 class Stamp:
     """The first `size` bytes of a file; `rows` in them, where they have been read to their end.
 
-    `open_end`: the last row had no line end, so that it could go on in what is appended.
+    `open_end`: the last row had no line end, so that it could go on in what is appended. Of a stream that is
+    followed, one stamp is the `mark` (all files of earlier names have ended and are forgotten), and one holds the
+    `columns` that were inferred when the stream began: a schema, as Arrow IPC in base64.
     """
 
     size: int
@@ -32,9 +34,12 @@ class Stamp:
     tail: str
     rows: int | None = None
     open_end: bool = False
+    mark: bool = False
+    columns: str | None = None
 
     def to_text(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        known = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Stamp:

@@ -117,10 +117,23 @@ def parse_spans(
 
 
 class TextReader:
-    """Reads the rows of one CSV or JSON lines file. Lines that are empty are no rows and have no offset."""
+    """Reads the rows of one CSV or JSON lines file. Lines that are empty are no rows and have no offset.
 
-    def __init__(self, file: DataFile, source: Input, framer: Framer, rest: bytes, max_row_bytes: int) -> None:
-        """`rest`: bytes that were read from `source` already."""
+    While a file grows, `read` and `skip_to` go no further than its last complete row, and `read` may be called again
+    once there is more.
+    """
+
+    def __init__(
+        self,
+        file: DataFile,
+        source: Input,
+        framer: Framer,
+        rest: bytes,
+        max_row_bytes: int,
+        *,
+        grows: bool = False,
+    ) -> None:
+        """`rest`: bytes that were read from `source` already. `grows`: the end of the bytes is not the end."""
         self._parser: Parser | None = None
         self._schema: pa.Schema | None = None
         self._file = file
@@ -128,7 +141,9 @@ class TextReader:
         self._framer = framer
         self._limit = max_row_bytes
         self._buffer = rest
+        self._grows = grows
         self._final = False
+        self._too_long: tuple[bytes, int] | None = None
         self._row = 0
         self._held: Block | None = None
         self._from = 0
@@ -163,6 +178,10 @@ class TextReader:
         start, self._row = self._row, self._row + block.rows
         part = self._parsed(block, start)
         return part.split(self._from)[1] if self._from > start else part
+
+    def stop_growing(self) -> None:
+        """Nothing more will be appended: what is left is the last row."""
+        self._grows = False
 
     def close(self) -> None:
         self._source.close()
@@ -203,35 +222,47 @@ class TextReader:
                     return block
             if self._final and not self._buffer:
                 return None
-            if len(self._buffer) > self._limit and b"\n" not in self._buffer:
+            if self._too_long or (len(self._buffer) > self._limit and b"\n" not in self._buffer):
                 return self._skip_long_row()
-            self._fill()
+            if not self._fill():
+                return None
 
-    def _fill(self) -> None:
+    def _fill(self) -> bool:
+        """More bytes into the buffer, or the end; False where there is neither for now."""
         # Doubling: a row as long as the limit is looked at a few times, not once for each block.
-        data = self._source.read(max(BLOCK_BYTES, len(self._buffer)))
-        if data:
-            self._buffer += data
-            return
-        self._source.check(self._row)
-        self._final = True
-        if self._buffer and not self._buffer.endswith(b"\n"):
+        data = self._read(max(BLOCK_BYTES, len(self._buffer)))
+        if data is None:
+            return False
+        self._buffer += data
+        if self._final and self._buffer and not self._buffer.endswith(b"\n"):
             self._buffer += b"\n"
+        return True
 
-    def _skip_long_row(self) -> Block:
-        """Drop the bytes of a line that is too long, up to its end, as they come."""
-        kept, length = self._buffer[:KEPT_BYTES], len(self._buffer)
+    def _skip_long_row(self) -> Block | None:
+        """Drop the bytes of a line that is too long, up to its end, as they come; None where they come later."""
+        kept, length = self._too_long or (self._buffer[:KEPT_BYTES], len(self._buffer))
         end, self._buffer = -1, b""
         while end < 0 and not self._final:
-            data = self._source.read(BLOCK_BYTES)
-            if not data:
-                self._source.check(self._row)
-                self._final = True
+            data = self._read(BLOCK_BYTES)
+            if data is None:
+                self._too_long = kept, length
+                return None
             end = data.find(b"\n")
             line = data if end < 0 else data[:end]
             kept += line[: KEPT_BYTES - len(kept)]
             length += len(line)
             self._buffer = data[end + 1 :] if end >= 0 else b""
+        self._too_long = None
         if length == len(kept):
             kept = kept.removesuffix(b"\r")
         return Block(kept, 1, [Span(0, len(kept), too_long(length, self._limit))])
+
+    def _read(self, size: int) -> bytes | None:
+        """The next bytes; none at the end, which is final then; None where a file that grows has no more yet."""
+        data = self._source.read(size)
+        if not data:
+            self._source.check(self._row)
+            if self._grows:
+                return None
+            self._final = True
+        return data
