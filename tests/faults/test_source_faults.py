@@ -170,7 +170,7 @@ def no_known_format(data: Path) -> dict[str, Any]:
 FIRST = "the stream does not have what `features` names:"
 #: Fault → how the first line begins, and what is said besides.
 WRONG: dict[Callable[[Path], dict[str, Any]], tuple[str, str]] = {
-    unknown_column: (FIRST, "the stream has no column 'prise' (did you mean `price`?)"),
+    unknown_column: (FIRST, "the stream has no column 'prise'"),
     text_as_number: (FIRST, "column 'kind' is string"),
     text_as_label: (FIRST, "column 'kind' is string"),
     number_as_time: (FIRST, "column 'price' is double"),

@@ -21,7 +21,6 @@ CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 ENTRY_POINTS = """\
 [penrose.datasources]
 staged-files = fault_stage:StagedFiles
-endless = fault_endless:EndlessSource
 
 [penrose.executors]
 staged-torch = fault_stage:StagedTorch

@@ -133,7 +133,6 @@ class StagedFilesOptions(FilesOptions):
     """`ledger`: the file where commits are noted, as a broker would."""
 
     ledger: str | None = None
-    fail_to_commit: bool = False
 
 
 class StagedFiles(FilesSource):
@@ -156,8 +155,6 @@ class StagedFiles(FilesSource):
 
     def commit(self, position: Position) -> None:
         reach("source: commit")
-        if self.options.fail_to_commit:
-            raise OSError("the broker is gone")
         if self.options.ledger is not None:
             with Path(self.options.ledger).open("a") as file:
                 file.write(json.dumps(dict(position.offsets)) + "\n")
@@ -223,7 +220,7 @@ class StagedTorch(_Staged, TorchExecutor):
 
 
 class CountingOptions(BaseModel):
-    """`rows`: there are this many, numbered from 0; `broken_steps` have a loss that is not finite."""
+    """`rows`: there are this many, numbered from 0 (0: no row is counted); `broken_steps` have no finite loss."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rows: int = 100_000
@@ -247,7 +244,8 @@ class _Counting(Executor):
         scores = _Counting.predict(self, batch)
         if step.sequence in self.options.broken_steps:
             return StepResult(dict.fromkeys(self._heads, float("nan")), scores, applied=False)
-        np.add.at(self._counts, batch.numeric["row"].astype(np.int64), 1)
+        if self.options.rows:
+            np.add.at(self._counts, batch.numeric["row"].astype(np.int64), 1)
         self._trained += len(batch)
         return StepResult(dict.fromkeys(self._heads, 0.25), scores)
 
