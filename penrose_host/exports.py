@@ -102,7 +102,7 @@ def _tidy(directory: Path, draft: Path, before: Path) -> None:
 
 def check_output(folder: Path, job: Job, *, replace: bool) -> None:
     """Refuse an output folder that would take the place of something else. Raises ConfigError."""
-    folder, run_dir = folder.absolute(), job.run_directory.absolute()
+    folder, run_dir = folder.resolve(), job.run_directory.resolve()
     kept = [run_dir / name for name in ("checkpoints", job.output.predictions) if name is not None]
     fault = None
     if folder.exists() and not folder.is_dir():

@@ -98,9 +98,7 @@ class Progress:
         if merged:
             return clocks[starts]
         oldest = np.full(len(starts), _FOREVER, dtype=np.int64)
-        for code, name in enumerate(self.names.all):
-            if name not in active:
-                continue
+        for code in map(self.names.code, active):
             times = np.where(block.partition == code, block.event_time, NEVER)
             seen = np.maximum.accumulate(np.maximum(times, self._clocks[code]))[starts]
             oldest = np.minimum(oldest, np.where(seen == NEVER, _FOREVER, seen))

@@ -45,7 +45,8 @@ def _summary(scored: Scored) -> str:
     bad = f", {scored.bad_rows:,} bad" if scored.bad_rows else ""
     lines = [f"{why[scored.reason]}: {scored.rows:,} rows scored{bad}, in {scored.output}"]
     if scored.metrics["labelled_rows"]:
-        auc, loss = scored.metrics["auc"], scored.metrics["log_loss"]
-        auc_text = "–" if auc is None else f"{auc:.4f}"
-        lines.append(f"of {scored.metrics['labelled_rows']:,} rows with a label: auc {auc_text} · log loss {loss:.4f}")
+        known = {name: scored.metrics[name] for name in ("auc", "log_loss", "calibration")}
+        auc, loss, calibration = ("–" if value is None else f"{value:.4f}" for value in known.values())
+        rows = f"of {scored.metrics['labelled_rows']:,} rows with a label"
+        lines.append(f"{rows}: auc {auc} · log loss {loss} · calibration {calibration}")
     return "\n".join(lines)

@@ -90,7 +90,9 @@ class FilesOptions(_Options):
         default=False,
         description="wait for new files, and for rows that are appended to CSV and JSON lines files: an endless stream",
     )
-    poll: Duration = Field(default=1_000_000, le=3_600_000_000, description="with `follow`: how often to look")
+    poll: Duration = Field(
+        default=1_000_000, ge=10_000, le=3_600_000_000, description="with `follow`: how often to look, 10ms to 1h"
+    )
     settle: Duration | None = Field(
         default=5_000_000,
         description="with `follow`: a file that can be appended to has ended once there is a later name, and nothing "

@@ -189,6 +189,8 @@ class FilesSource(DataSource):
             file = self._files[name]
             schema = self._fixed_schema()
             handle = self._handles[name] = file.open()
+            if name in self._stamps:
+                self._unchanged(file, self._stamps[name], handle, "since it was looked at")
             with file.access():
                 stamp = take_stamp(handle)
             reader = open_reader(file, handle, self.options, schema, grows=self._grows(file))

@@ -37,6 +37,8 @@ __all__ = ["FollowedFiles"]
 
 #: A listing is followed by at least so many times its own length without one.
 LISTING = 10
+#: Of files that may grow, so many are kept open; what others have gained is found by reading them from their start.
+OPEN_FILES = 200
 _START_AGAIN = "start the job again: what was appended is read then; a longer `settle` waits longer for last rows"
 
 
@@ -53,6 +55,8 @@ class FollowedFiles(FilesSource):
         self._looked: dict[str, float] = {}
         self._complete: set[str] = set()
         self._identities: dict[str, tuple[int, int]] = {}
+        # Files that were let go at their present end → how many bytes that was.
+        self._lengths: dict[str, int] = {}
         self._last = ""
         self._columns_kept = False
 
@@ -204,7 +208,11 @@ class FollowedFiles(FilesSource):
         """The next rows; None where there are none for now, or none any more: the partition has ended then."""
         from penrose_host.datasources.text import TextReader
 
-        reader, file = self._reader(name), self._files[name]
+        file = self._files[name]
+        if self._rests(file):
+            self._looked[name] = time.monotonic()
+            return None
+        reader = self._reader(name)
         part = reader.read() if reader is not None else None
         if part is not None:
             if self._schema is not None:
@@ -222,9 +230,23 @@ class FollowedFiles(FilesSource):
             self._looked[name] = time.monotonic()
             if self._schema is None:
                 self._let_go(name)
+            elif len(self._handles) > OPEN_FILES and reader is not None:
+                self._lengths[name] = self._handles[name].tell()
+                self._let_go(name)
         else:
             self._finish(name)
         return None
+
+    def _rests(self, file: DataFile) -> bool:
+        """Whether the file was let go at its end, and that is where it still ends: it need not be opened again."""
+        length = self._lengths.pop(file.name, None)
+        if length is None or self._is_over(file):
+            return False
+        with file.access():
+            rests = Path(file.path).stat().st_size == length
+        if rests:
+            self._lengths[file.name] = length
+        return rests
 
     def _let_go(self, name: str) -> None:
         """Close the file; it will be opened again."""

@@ -195,7 +195,7 @@ def test_a_listing_that_misses_a_file_made_meanwhile_makes_none_late(
     life.source.close()
 
 
-@pytest.mark.parametrize("options", [{"poll": "2h"}, {"poll": "0s"}, {"settle": "0s"}, {"late_files": "read"}])
+@pytest.mark.parametrize("options", [{"poll": "2h"}, {"poll": "9ms"}, {"settle": "0s"}, {"late_files": "read"}])
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         FilesSource.Options(path="a", follow=True, **options)
@@ -309,6 +309,33 @@ def test_a_log_that_grows_fast_keeps_no_other_waiting(following: Callable[..., F
     time.sleep(0.011)
     life.take(chunks=6)
     assert {name for name, _, _ in life.rows[1:]} == {"a.csv", "b.csv", "c.csv"}
+
+
+def test_of_many_logs_few_are_kept_open(
+    following: Callable[..., Following], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penrose_host.datasources.followed.OPEN_FILES", 3)
+    logs = [append(tmp_path / f"{number:02}.csv", f"n\n{number}\n") for number in range(20)]
+    life = following(tmp_path / "*.csv")
+
+    def opened() -> list[str]:
+        paths = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        return [path for path in paths if path.startswith(str(tmp_path))]
+
+    assert life.take() == list(range(20))
+    assert len(opened()) == 3
+    append(logs[4], "104\n")
+    append(logs[17], "117\n")
+    assert sorted(life.take()) == [104, 117]
+    assert len(opened()) == 3
+    for log in logs[:10]:
+        old(log)
+    assert life.take() == []
+    assert len(life.ended()) == 10
+    resting = next(log for log in logs[10:] if str(log) not in opened())
+    resting.write_text("n\n99\n98\n")
+    with pytest.raises(SourceError, match=rf"{resting.name} has changed since it was looked at"):
+        life.take()
 
 
 # -- what has ended --------------------------------------------------------------------------------
