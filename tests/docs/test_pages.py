@@ -23,7 +23,9 @@ def params() -> list[object]:
     found = []
     for page in PAGES:
         slow = any(block.is_commands or (block.language == "python" and not block.file) for block in blocks(page))
-        found.append(pytest.param(page, id=named(page), marks=[pytest.mark.slow] if slow else []))
+        found.append(
+            pytest.param(page, id=named(page), marks=[pytest.mark.slow, pytest.mark.timeout(600)] if slow else [])
+        )
     return found
 
 
@@ -77,7 +79,7 @@ BROKEN = {
     "```\n$ penrose plugins\nerror: none\n```": "ended with 0",
     "```\npip install penrose-hots\n```": "pip install penrose-hots: no such distribution",
     "```\npip install penrose-host[everything]\n```": "pip install penrose-host[everything]: no such distribution",
-    "```\npip install ./plugins/penrose-nothing\n```": "no such distribution",
+    "```\n.venv/bin/python -m pip install ./plugins/penrose-nothing\n```": "no such distribution",
     "```\nnox -s lint test\n```": "nox has no session test",
     "```yaml\nexecutor: {name: torch, modell: dcn}\n```": "executor.modell",
     "```yaml\nexecutor: {name: trch}\n```": "trch",

@@ -125,6 +125,8 @@ class Run:
             words = shlex.split(part.replace(".venv/bin/", ""), comments=True)
             while words and re.match(r"\w+=", words[0]):
                 words = words[1:]
+            if words[1:3] == ["-m", "pip"]:
+                words = words[2:]
             if words[:1] == ["cd"]:
                 os.chdir(words[1])
             elif words[1:3] == ["-m", "venv"] or words[:1] == ["source"]:
@@ -184,7 +186,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     environ["PATH"] = os.pathsep.join([str(folder / ".venv/bin"), environ["PATH"]])
     (folder / "job.yaml").write_text(JOB, "utf-8")
     python = [str(folder / ".venv/bin/python"), __file__, str(page)]
-    return subprocess.run(python, cwd=folder, env=environ, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(python, cwd=folder, env=environ, capture_output=True, text=True, timeout=560, check=False)
 
 
 if __name__ == "__main__":
