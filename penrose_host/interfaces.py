@@ -91,7 +91,10 @@ class Lag:
 
 
 class DataSource(Plugin, ABC):
-    """Hands over chunks. The host makes one instance a worker and calls it from one thread only."""
+    """Hands over chunks. The host makes one instance a worker and calls it from one thread at a time.
+
+    `source_id`, `partitions`, `expect` and a last `close` come from another thread than the calls from `open` on.
+    """
 
     @property
     @abstractmethod
