@@ -47,7 +47,7 @@ def test_the_model_of_your_own_trains_and_its_export_scores(folder: Path) -> Non
 
 
 def test_the_refusal_reads_as_shown(folder: Path) -> None:
-    (shown,) = re.findall(r"```\n(executor.model: .*?)```", README, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(executor.model: .*?)```", README, re.DOTALL)
     (folder / "my_models.py").write_text(
         "from river import compose, linear_model\n\n\n"
         "def pipeline(features, grace_period=200):\n"
