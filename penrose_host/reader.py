@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Reader"]
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 32 << 20
 CHUNK_ROWS = 16_384
 POLL_SECONDS = 0.2
 #: About what a reject takes beside the bytes of the row.
