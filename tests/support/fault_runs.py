@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -119,7 +120,7 @@ class Workplace:
         info.mkdir(parents=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: penrose-faults\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(ENTRY_POINTS)
-        self._lives = 0
+        self._lives = itertools.count(1)
 
     def environ(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The environment of a process that has the plugins, and no job of the one who runs the tests."""
@@ -140,8 +141,7 @@ class Workplace:
 
         `prefix`: the command that starts it; `variables`: what is added to its environment.
         """
-        self._lives += 1
-        place = self.folder / f"life-{self._lives}"
+        place = self.folder / f"life-{next(self._lives)}"
         place.mkdir()
         tell, told = os.pipe()
         hold, held = os.pipe()
