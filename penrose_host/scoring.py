@@ -17,7 +17,7 @@ import numpy as np
 
 from penrose_host.checkpoints import Checkpoint, Manifest
 from penrose_host.checkpoints.reading import read_checkpoint
-from penrose_host.errors import BadRow
+from penrose_host.errors import BadRow, PenroseError, RunDirectoryError
 from penrose_host.exports import check_output
 from penrose_host.features.unlabelled import UnlabelledEncoder
 from penrose_host.intake import Intake
@@ -84,10 +84,14 @@ def score(
             display.note(f"scoring with checkpoint {manifest.id} of {job.run_directory}", "opened", id=manifest.id)
         source: DataSource = resolved.datasource.create()
         stack.callback(source.close)
-        scorer = _Scorer(job, model.executor, source, output, display)
-        stack.callback(scorer.close)
-        with stop_on_signals(stop):
-            reason = scorer.run(stop)
+        try:
+            scorer = _Scorer(job, model.executor, source, output, display)
+            stack.callback(scorer.close)
+            with stop_on_signals(stop):
+                reason = scorer.run(stop)
+        except RunDirectoryError as error:  # what a run's own files would say, in a folder that is no run's
+            hint = "free some space, or choose another folder with --output; what was scored stays in whole parts"
+            raise PenroseError(error.message, hint=hint) from error
     progress = scorer.progress
     return Scored(reason, progress.rows, progress.bad_rows, manifest.id, output, scorer.metrics.values())
 

@@ -154,7 +154,7 @@ class FollowedFiles(FilesSource):
     def compact(self, position: Position) -> Position:
         """Without the files before the last name up to which all have ended and are behind the position."""
         done: list[str] = []
-        for name in sorted(self._assigned):
+        for name in sorted(self._assigned.keys() | self._listed.keys()):
             if name not in self._ended or position.offsets.get(name, 0) < self._assigned[name]:
                 break
             done.append(name)

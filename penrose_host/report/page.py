@@ -22,7 +22,6 @@ from penrose_host.report.charts import charts_of, hover_data, panel
 from penrose_host.report.history import History, read_history
 from penrose_host.report.scales import clock, grouped
 from penrose_host.report.sections import CheckpointLine
-from penrose_host.rundir import cannot_write
 
 __all__ = ["write_report"]
 
@@ -39,13 +38,19 @@ def write_report(run_dir: Path, output: Path) -> int:
             hint="give the directory that `penrose run` prints at its end, such as runs/NAME",
         )
     page = _page(run_dir).encode("utf-8", "replace")
-    draft = output.with_name(output.name + ".tmp")
+    output = output.absolute()
+    draft = output.with_name(f".{output.name}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(page)
-        draft.replace(output)
+        try:
+            draft.write_bytes(page)
+            draft.replace(output)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
-        raise cannot_write(output, error) from error
+        raise RunDirectoryError(
+            f"cannot write {output}: {error.strerror or error}", path=output, hint="write elsewhere with --output FILE"
+        ) from error
     return len(page)
 
 

@@ -22,7 +22,7 @@ from waiting_support import wait_until
 
 from penrose_host import Capability, Chunk, EncodedBatch, StopRequest
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.errors import BadRow, CheckpointError, CheckpointNotFound, ConfigError, DataError
+from penrose_host.errors import BadRow, CheckpointError, CheckpointNotFound, ConfigError, DataError, PenroseError
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.rundir import locked
 from penrose_host.runner import run
@@ -320,6 +320,12 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path, trained: Path) -> N
     (tmp_path / "out").write_text("")
     with pytest.raises(ConfigError, match="is not a folder"):
         score(job(trained), tmp_path / "out")
+
+
+def test_predictions_that_cannot_be_written_are_an_error_with_advice(tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PenroseError, match=r"cannot write .*\n.*--output"):
+        score(job(trained), tmp_path / "file" / "out")
 
 
 def test_the_columns_are_those_of_a_run_s_predictions(tmp_path: Path, trained: Path) -> None:

@@ -268,8 +268,11 @@ def test_what_is_no_run_directory_is_an_error(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_an_error_and_leaves_the_one_before(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [line(10)])
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunDirectoryError, match="cannot write"):
-        write_report(tmp_path / "run", tmp_path / "file" / "report.html")
+    (tmp_path / "folder").mkdir()
+    for output in (tmp_path / "file" / "report.html", tmp_path / "folder"):
+        with pytest.raises(RunDirectoryError, match=r"cannot write .*\n.*--output"):
+            write_report(tmp_path / "run", output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "run"]
 
 
 def test_the_command_writes_into_the_run_directory_or_elsewhere(site: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,13 @@ FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("late"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the user works: on the path, with no `my_models` imported yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_models", raising=False)
-    return tmp_path
+    sys.modules.pop("my_models", None)
+    yield tmp_path
+    sys.modules.pop("my_models", None)
 
 
 def lab() -> Lab:

@@ -194,6 +194,20 @@ class _StagedSnapshot(Snapshot):
         self._snapshot.write(_HalfWritten(writer))
 
 
+#: Steps that training may be ahead of the checkpoint being written, and seconds that it then waits for it. Without
+#: this a fast trainer writes few checkpoints, each with so many changed rows that no table is ever written in pieces.
+_STEPS_BESIDE, _PATIENCE = 8, 2.0
+_named = threading.Event()
+
+
+def _note_named(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "os.rename" and str(arguments[0]).endswith("/LATEST.tmp"):
+        _named.set()
+
+
+sys.addaudithook(_note_named)
+
+
 class _Staged(Executor):
     """Says when the executor below scores, trains, copies its state and restores it."""
 
@@ -201,11 +215,18 @@ class _Staged(Executor):
         reach("executor: predict")
         return super().predict(batch)  # type: ignore[safe-super]
 
+    _steps = 0
+
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
         reach("executor: train")
+        self._steps += 1
+        if self._steps == _STEPS_BESIDE:
+            _named.wait(_PATIENCE)
         return super().train(batch, step)  # type: ignore[safe-super]
 
     def snapshot(self) -> Snapshot:
+        self._steps = 0
+        _named.clear()
         snapshot = super().snapshot()  # type: ignore[safe-super]
         reach("snapshot: being taken")
         return _StagedSnapshot(snapshot)

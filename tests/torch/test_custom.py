@@ -21,6 +21,7 @@ README = Path(__file__).parents[2] / "plugins" / "penrose-torch" / "README.md"
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Writes `my_models.py` where it can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("my_models", None)
 
     def write(text: str) -> None:
         (tmp_path / "my_models.py").write_text(text, "utf-8")
