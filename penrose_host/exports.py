@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from penrose_host.config.job import Job
     from penrose_host.config.resolve import Resolved
     from penrose_host.display import Display
-    from penrose_host.interfaces import Executor
+    from penrose_host.interfaces import Executor, FeatureSpec
 
-__all__ = ["Exported", "check_output", "export", "export_checkpoint"]
+__all__ = ["FEATURES", "Exported", "check_output", "export", "export_checkpoint"]
+
+#: What every export has: what goes in, and how raw columns become that.
+FEATURES = "features.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,24 @@ def export_checkpoint(
             return restore(stack, resolved, found), _figures(resolved.job, found), found.manifest
 
         model, figures, manifest = read_checkpoint(resolved.job.run_directory, checkpoint, read)
-        export(model.executor, directory, hooks, figures, resolved.job.run_directory)
+        features = resolved.job.features.spec()
+        export(model.executor, features, directory, hooks, figures, resolved.job.run_directory)
     files = {str(p.relative_to(directory)): p.stat().st_size for p in sorted(directory.rglob("*")) if p.is_file()}
     return Exported(directory, manifest.id, manifest.rows, files)
 
 
-def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[str, Any], run_dir: Path) -> None:
-    """Write the executor's artifact to `directory`, replacing what was there. Raises ExportDenied, PenroseError."""
+def export(
+    executor: Executor,
+    features: FeatureSpec,
+    directory: Path,
+    hooks: Hooks,
+    metrics: Mapping[str, Any],
+    run_dir: Path,
+) -> None:
+    """Write the executor's artifact to `directory`, replacing what was there. Raises ExportDenied, PenroseError.
+
+    `features.json` says what goes in; it is written here where the executor has nothing to add to it.
+    """
     denials = hooks.allow_export(directory, metrics, run_dir)
     if denials:
         raise ExportDenied(denials)
@@ -79,6 +94,9 @@ def export(executor: Executor, directory: Path, hooks: Hooks, metrics: Mapping[s
         _tidy(directory, draft, before)
         draft.mkdir(parents=True)
         executor.export(draft)
+        if not (draft / FEATURES).exists():
+            described = {"format": 1, "features": asdict(features)}
+            (draft / FEATURES).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
         if directory.exists():
             directory.rename(before)
         draft.rename(directory)

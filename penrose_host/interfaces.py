@@ -187,12 +187,15 @@ class FeatureSpec:
     """What the columns of an `EncodedBatch` are; JSON-serialisable, part of every export.
 
     `categorical` names the columns of `EncodedBatch.ids` in order; `labels` are the heads.
+    `recipe` says how raw columns become these: the job's `features` section with every default spelt out, which
+    `FeaturesConfig.model_validate` reads back. A model does not depend on it; whoever serves one does.
     """
 
     categorical: tuple[str, ...] = ()
     lists: tuple[ListFeature, ...] = ()
     numeric: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 # -- embedding tables ----------------------------------------------------------------------------

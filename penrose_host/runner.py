@@ -167,7 +167,8 @@ class HostRuntime(Runtime):
                 result = self._result(session, reason)
                 folder = self._resolved.job.output.export
                 if folder is not None:
-                    export(session.executor, self._run_dir / folder, hooks, result.metrics, self._run_dir)
+                    features = self._resolved.job.features.spec()
+                    export(session.executor, features, self._run_dir / folder, hooks, result.metrics, self._run_dir)
             except BaseException as error:
                 hooks.run_ended(None, error)
                 raise

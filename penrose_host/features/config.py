@@ -219,6 +219,7 @@ class FeaturesConfig(_Section):
             lists=tuple(ListFeature(feature.name, feature.combiner, feature.ordered) for feature in self.lists),
             numeric=tuple(feature.name for feature in self.numeric),
             labels=tuple(label.name for label in self.labels),
+            recipe=self.to_json(),
         )
 
     def to_json(self) -> dict[str, Any]:

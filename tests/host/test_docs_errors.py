@@ -13,7 +13,7 @@ from bare_site import add_dist
 from rows_support import ScribeExecutor
 from run_support import FEATURES, MemorySource, make_job
 
-from penrose_host import Deny, HookPlugin, hookimpl
+from penrose_host import Deny, FeatureSpec, HookPlugin, hookimpl
 from penrose_host import errors as tree
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.resolve import load as load_job
@@ -168,7 +168,7 @@ class Strict(HookPlugin):
 def denied(folder: Path) -> None:
     hooks = Hooks()
     hooks.register("auc-guard", Strict(Strict.Options()))
-    export(ScribeExecutor(), folder / "model", hooks, {}, folder)
+    export(ScribeExecutor(), FeatureSpec(), folder / "model", hooks, {}, folder)
 
 
 def run_directory(folder: Path) -> None:

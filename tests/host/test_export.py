@@ -26,6 +26,8 @@ from penrose_host.errors import (
     PenroseError,
 )
 from penrose_host.exports import export_checkpoint
+from penrose_host.features.config import FeaturesConfig
+from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.rundir import locked
 from penrose_host.runner import run
 
@@ -51,8 +53,20 @@ def test_the_newest_checkpoint_or_a_chosen_one_is_exported(tmp_path: Path, train
     assert (newest.checkpoint, oldest.checkpoint) == (ids[-1], ids[0])
     assert (newest.rows, oldest.rows) == (1000, 208)
     assert len(counts(tmp_path / "newest")) > len(counts(tmp_path / "oldest")) > 0
-    assert newest.files == {"counts.json": (tmp_path / "newest" / "counts.json").stat().st_size}
+    assert newest.files == {
+        name: (tmp_path / "newest" / name).stat().st_size for name in ("counts.json", "features.json")
+    }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "oldest"]
+
+
+def test_every_export_says_how_raw_columns_become_what_the_model_takes(tmp_path: Path, trained: Path) -> None:
+    export_checkpoint(make_job(trained), tmp_path / "model")
+    recipe = json.loads((tmp_path / "model" / "features.json").read_text("utf-8"))["features"]["recipe"]
+    rebuilt, own = FeaturesConfig.model_validate(recipe), FeaturesConfig.model_validate(FEATURES)
+    assert rebuilt == own
+    raw = {name: ["a", None, "ünï"] for name in own.columns()} | {"ts": [1, 2, 3], "y": [0, 1, 0]}
+    expected = FeatureEncoder(own).encode_columns(raw)
+    assert FeatureEncoder(rebuilt).encode_columns(raw).ids.tolist() == expected.ids.tolist()
 
 
 def test_a_run_may_be_going_on_and_nothing_of_it_changes(tmp_path: Path, trained: Path) -> None:
@@ -144,7 +158,7 @@ def test_an_export_that_fails_leaves_nothing_or_what_was_there(tmp_path: Path, t
     export_checkpoint(make_job(trained), tmp_path / "model")
     with pytest.raises(PenroseError, match="what was there before is still there"):
         export_checkpoint(make_job(trained, executor=Fails), tmp_path / "model", replace=True)
-    assert [path.name for path in tmp_path.rglob("*")] == ["model", "counts.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["counts.json", "features.json", "model"]
 
 
 def test_what_a_killed_export_left_is_put_right_by_the_next(tmp_path: Path, trained: Path) -> None:
@@ -163,7 +177,7 @@ def test_a_folder_with_something_in_it_is_replaced_on_request_only(tmp_path: Pat
     with pytest.raises(ConfigError, match="--replace"):
         export_checkpoint(make_job(trained), tmp_path / "model")
     export_checkpoint(make_job(trained), tmp_path / "model", replace=True)
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["counts.json"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["counts.json", "features.json"]
     with pytest.raises(ConfigError, match="belongs to the run"):
         export_checkpoint(make_job(trained), trained.parent, replace=True)
 

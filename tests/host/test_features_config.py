@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_labels_are_on_arrival_unless_a_column_or_a_delay_says_otherwise() -> No
     assert FeaturesConfig.model_validate(MINIMAL).labels_on_arrival
     assert not FeaturesConfig.model_validate(FULL).labels_on_arrival
     assert not FeaturesConfig.model_validate({**MINIMAL, "label_delay": "30m"}).labels_on_arrival
+
+
+def test_the_spec_that_executors_export_holds_the_whole_recipe() -> None:
+    config = FeaturesConfig.model_validate({**FULL, "known_at": None, "label_delay": "90m"})
+    exported = json.loads(json.dumps(asdict(config.spec())))
+    assert FeaturesConfig.model_validate(exported["recipe"]) == config
+    assert exported["recipe"]["crosses"][0] == {"name": "origin_x_hour", "of": ["origin", "hour"]}
+    assert hash(config.spec()) == hash(FeaturesConfig.model_validate(FULL).spec())
 
 
 @pytest.mark.parametrize("source", [MINIMAL, FULL, {**MINIMAL, "label_delay": "90m"}])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from penrose_river.inputs import named, sparse
 from penrose_river.serving import load
 
 FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
+RECIPE = {"event_time": {"column": "ts"}, "numeric": [{"name": "price", "column": "price", "transform": "log1p"}]}
 RICH = FeatureSpec(
     categorical=("user", "item"),
     lists=(ListFeature("tags"), ListFeature("history", combiner="sum")),
@@ -248,7 +250,7 @@ def test_a_checkpoint_of_another_model_release_or_label_is_refused_and_changes_n
 
 def test_an_export_is_loaded_and_scores_like_the_executor(tmp_path: Path) -> None:
     options = {"model": "river_models:kept", "model_options": {"which": "compose.FuncTransformer"}}
-    with lab(**options) as ours:
+    with lab(replace(FEATURES, recipe=RECIPE), **options) as ours:
         for seed in range(5):
             ours.train(random_batch(FEATURES, 20, seed))
         ours.executor.export(tmp_path)
@@ -256,6 +258,7 @@ def test_an_export_is_loaded_and_scores_like_the_executor(tmp_path: Path) -> Non
         scores = ours.executor.predict(probe)["click"].tolist()
     described = json.loads((tmp_path / "features.json").read_text())
     assert described["features"]["numeric"] == ["price"]
+    assert described["features"]["recipe"] == RECIPE
     assert described["inputs"] == "named"
     (model,) = load(tmp_path, modules=["river_models"]).values()
     found = [model.predict_proba_one(row)[True] for row in named(FEATURES)(probe)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from penrose_host.testing.executors.lab import Lab
 from penrose_sklearn.executor import SklearnExecutor
 
 FEATURES = FeatureSpec(categorical=("user", "item"), numeric=("price",), labels=("click",))
+RECIPE = {"event_time": {"column": "ts"}, "numeric": [{"name": "price", "column": "price", "transform": "log1p"}]}
 
 
 def lab(features: FeatureSpec = FEATURES, **options: Any) -> Lab:
@@ -107,13 +109,14 @@ def test_a_checkpoint_of_other_columns_or_labels_is_refused() -> None:
 
 
 def test_an_export_scores_with_numpy_alone(tmp_path: Path) -> None:
-    with lab() as ours:
+    with lab(replace(FEATURES, recipe=RECIPE)) as ours:
         for seed in range(5):
             ours.train(random_batch(FEATURES, 20, seed))
         ours.executor.export(tmp_path)
         probe = random_batch(FEATURES, 10, 99)
         scores = ours.executor.predict(probe)["click"]
     described = json.loads((tmp_path / "features.json").read_text())
+    assert described["features"]["recipe"] == RECIPE
     learned = safetensors.numpy.load_file(tmp_path / "state.safetensors")
     weights = learned["click/coef_"][0]
     ids = buckets(probe.ids.reshape(-1), described["columns"]).reshape(probe.ids.shape)

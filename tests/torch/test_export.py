@@ -34,8 +34,17 @@ def columns(batch: EncodedBatch) -> dict[str, Any]:
     }
 
 
+def _turned(value: Any) -> Any:
+    return dict(reversed(value.items())) if isinstance(value, dict) else value
+
+
 def assert_scores_equal(executor: Any, program: Any, batch: EncodedBatch) -> None:
-    found = program(columns(batch))
+    given = columns(batch)
+    found = program(**given)
+    # Nor does it matter in which order anything is named.
+    turned = {name: _turned(value) for name, value in reversed(given.items())}
+    for head, scores in program(**turned).items():
+        assert torch.equal(scores, found[head])
     expected = executor.predict(batch)
     assert found.keys() == expected.keys()
     for head, scores in expected.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, resolve
 from penrose_host.datasources.clickstream import ClickstreamSource
 from penrose_host.exports import export_checkpoint
+from penrose_host.features.config import FeaturesConfig
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.model import restore
 from penrose_host.rows import Rows
@@ -93,11 +95,9 @@ def test_predict_an_export_and_the_executor_give_the_same_scores(tmp_path: Path,
     program = torch.export.load(str(tmp_path / "model" / "model.pt2")).module()
     history = rows.lists["history"]
     served = program(
-        {
-            "ids": torch.from_numpy(rows.ids),
-            "numeric": {"price": torch.from_numpy(rows.numeric["price"])},
-            "lists": {"history": (torch.from_numpy(history.values), torch.from_numpy(np.diff(history.offsets)))},
-        }
+        ids=torch.from_numpy(rows.ids),
+        numeric={"price": torch.from_numpy(rows.numeric["price"])},
+        lists={"history": (torch.from_numpy(history.values), torch.from_numpy(np.diff(history.offsets)))},
     )["click"]
 
     places = [(rows.names[p], int(o)) for p, o in zip(rows.partition, rows.offset, strict=True)]
@@ -105,6 +105,42 @@ def test_predict_an_export_and_the_executor_give_the_same_scores(tmp_path: Path,
     assert by_predict.std() > 0.01
     np.testing.assert_allclose(by_predict, given, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_predict, served.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_raw_columns_and_an_export_are_enough_to_score(tmp_path: Path) -> None:
+    features = {
+        "event_time": "event_time",
+        "time_zone": "America/New_York",
+        "categorical": ["user", {"name": "thing", "column": "item"}, {"event_time": "hour"}],
+        "crosses": [["thing", "category"], {"name": "when", "of": ["category", "hour"]}],
+        "lists": [{"column": "history", "combiner": "sum", "max_length": 2}],
+        "numeric": [{"name": "paid", "column": "price", "default": 3.0, "transform": "log1p"}],
+        "labels": ["click"],
+        "known_at": "click_known_at",
+    }
+    resolved = job(tmp_path / "run", {"name": "hashing", "rows": 5000}, features=features)
+    run(resolved)
+    scored = predicted(score(resolved, tmp_path / "scored").output)
+    export_checkpoint(resolved, tmp_path / "model")
+
+    source = resolved.datasource.create()
+    source.open(dict.fromkeys(source.partitions()))
+    raw = source.read(500, 1.0).batch
+    source.close()
+
+    described = json.loads((tmp_path / "model" / "features.json").read_text("utf-8"))
+    encoder = FeatureEncoder(FeaturesConfig.model_validate(described["features"]["recipe"]))
+    batch = encoder.encode_columns({name: raw[name] for name in raw.schema.names if "click" not in name})
+    program = torch.export.load(str(tmp_path / "model" / "model.pt2")).module()
+    served = program(
+        lists={n: (torch.tensor(x.values), torch.tensor(np.diff(x.offsets))) for n, x in batch.lists.items()},
+        numeric={name: torch.tensor(column) for name, column in batch.numeric.items()},
+        ids=torch.tensor(batch.ids),
+    )["click"]
+    places = zip(raw["_partition"].to_pylist(), raw["_offset"].to_pylist(), strict=True)
+    expected = np.array([scored[place] for place in places])
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(served.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_predict_gives_what_a_run_gives_on_arrival_while_it_learns_nothing(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def export(learner: Learner, directory: Path) -> None:
     model = copy.deepcopy(learner.model).cpu()
     servable = Servable(features, _embedding(learner), model).eval()
     columns, shapes = _example(features)
-    program = torch.export.export(servable, (columns,), dynamic_shapes=(shapes,), strict=False)
+    # By name: the order in which whoever serves gives them must not matter.
+    program = torch.export.export(servable, (), columns, dynamic_shapes=shapes, strict=False)
     torch.export.save(program, directory / "model.pt2")
     described = {"format": 1, "model": learner.name, "features": dataclasses.asdict(features), "inputs": _INPUTS}
     described["outputs"] = "head: float32 [rows], the probability that the label is 1"

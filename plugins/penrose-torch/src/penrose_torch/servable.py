@@ -96,7 +96,7 @@ class ExportedLayer(nn.Module):
 
 
 class Servable(nn.Module):
-    """The whole model over a dict of three entries (see `features.json`), for any number of rows."""
+    """The whole model over three inputs, given by name (see `features.json`), for any number of rows."""
 
     def __init__(self, features: FeatureSpec, embedding: nn.Module, model: nn.Module) -> None:
         super().__init__()
@@ -104,8 +104,7 @@ class Servable(nn.Module):
         self.embedding = embedding
         self.model = model
 
-    def forward(self, columns: dict[str, Any]) -> dict[str, Tensor]:
-        ids, numeric, lists = columns["ids"], columns["numeric"], columns["lists"]
+    def forward(self, ids: Tensor, numeric: dict[str, Tensor], lists: dict[str, Any]) -> dict[str, Tensor]:
         rows, categorical = ids.shape[0], len(self.features.categorical)
         single = self.embedding(ids.reshape(rows * categorical))
         width = single.shape[1]
