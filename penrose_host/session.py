@@ -112,7 +112,8 @@ class Session:
         self._sequence = checkpoint.manifest.sequence if checkpoint else 0
         self._checkpointer = Checkpointer()
         self._next_report = self._report_after(progress.rows)
-        self._reported_rows, self._reported_at = progress.rows, time.perf_counter()
+        # Rows and clock at the last report, and at the last one that told of fewer rows.
+        self._reported = self._before = (progress.rows, time.perf_counter())
         # A run that has nothing left to do ends with what its checkpoint measured.
         self.last_report: Mapping[str, Any] = (
             {} if checkpoint is None else self._figures(progress.bad_rows, progress.position())
@@ -180,9 +181,7 @@ class Session:
         self.settle()
         progress = self.progress
         bad_rows, position = (progress.bad_rows, progress.position()) if final else progress.told()
-        now = time.perf_counter()
-        rate = (progress.rows - self._reported_rows) / max(now - self._reported_at, 1e-9)
-        self._reported_rows, self._reported_at = progress.rows, now
+        rate = self._rate(progress.rows, time.perf_counter())
         report: dict[str, Any] = {
             **self._figures(bad_rows, position),
             "rows_per_second": round(rate, 1),
@@ -212,6 +211,14 @@ class Session:
             "event_time": None if progress.clock == NEVER else progress.clock,
             "position": dict(position.offsets),
         }
+
+    def _rate(self, rows: int, now: float) -> float:
+        """Rows a second since the report before. One that tells of no more rows belongs to the same stretch:
+        a last report right behind another must not say that the run stood still."""
+        if rows > self._reported[0]:
+            self._before = self._reported
+        self._reported = (rows, now)
+        return (rows - self._before[0]) / max(now - self._before[1], 1e-9)
 
     def _report_after(self, rows: int) -> int:
         every = self._parts.job.report.rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -276,6 +279,18 @@ def test_what_the_source_raises_at_the_very_end_reaches_the_caller(tmp_path: Pat
 
     with pytest.raises(OSError, match="the broker is gone"):
         run(make_job(tmp_path, datasource=Breaking, checkpoint={"rows": None, "seconds": None}))
+
+
+@pytest.mark.parametrize("rows", [100, 120, 5])
+def test_the_last_report_tells_the_rate_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    clock = itertools.count()
+    stepping = SimpleNamespace(perf_counter=lambda: float(next(clock)), time=time.time)
+    monkeypatch.setattr("penrose_host.session.time", stepping)
+    run(make_job(tmp_path, source={"rows": rows, "partitions": 1}, micro_batch={"rows": 10, "event_time": None}))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    # A second passes from report to report: the last one of 100 rows tells no more rows than the one before it.
+    expected = {100: [100.0, 50.0], 120: [100.0, 20.0], 5: [5.0]}[rows]
+    assert [line["rows_per_second"] for line in lines] == expected
 
 
 def test_an_export_is_written_at_the_end(tmp_path: Path) -> None:
