@@ -1,10 +1,10 @@
-"""The datasource `files` keeps the promises of datasources, in every format."""
+"""The datasource `files` keeps the promises of datasources, in every format, followed or not."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.csv
@@ -20,6 +20,7 @@ class FilesContract(DataSourceContract):
     """Three files, of 40, 0 and 25 rows."""
 
     suffix: ClassVar[str]
+    following: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
     def files(self, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ class FilesContract(DataSourceContract):
             self.write(self.folder / f"part-{number}{self.suffix}", table(rows, number))
 
     def make(self) -> FilesSource:
-        return FilesSource(FilesSource.Options(path=[f"{self.folder}/*{self.suffix}"], batch_rows=7))
+        return FilesSource(FilesSource.Options(path=[f"{self.folder}/*{self.suffix}"], batch_rows=7, **self.following))
 
     def change(self, partition: str) -> None:
         self.write(self.folder / partition, table(40, 99))
@@ -83,3 +84,22 @@ class TestJsonLinesWithBadRows(FilesContract):
     def write(self, path: Path, rows: pa.Table) -> None:
         lines = [json.dumps(row) for row in rows.to_pylist()]
         path.write_text("".join("{oops\n" if number % 9 == 4 else f"{line}\n" for number, line in enumerate(lines)))
+
+
+class Followed:
+    """The same files as an endless stream: all but the last end by themselves, the text among them once at rest."""
+
+    following: ClassVar[dict[str, Any]] = {"follow": True, "poll": "10ms", "settle": "20ms"}
+    patience: ClassVar[float] = 0.3
+
+
+class TestFollowedParquet(Followed, TestParquet):
+    """Each file has ended when it was read."""
+
+
+class TestFollowedCsv(Followed, TestCsv):
+    """The last file may go on growing."""
+
+
+class TestFollowedJsonLines(Followed, TestJsonLinesWithBadRows):
+    """The last file may go on growing; some rows are bad."""

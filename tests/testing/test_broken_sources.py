@@ -96,7 +96,11 @@ class WithRejects(ToySource):
         return Chunk(chunk.batch.filter(pa.array([not b for b in bad])), tuple(rejects))
 
 
-@pytest.mark.parametrize("good", [ToySource, Stamped, Endless, OnlyOnePartition, WithRejects])
+class EndlessWithRejects(WithRejects, Endless):
+    """A good source that never ends, some of whose rows are rejected."""
+
+
+@pytest.mark.parametrize("good", [ToySource, Stamped, Endless, OnlyOnePartition, WithRejects, EndlessWithRejects])
 def test_a_good_source_keeps_every_promise(good: type[ToySource], tmp_path: Path) -> None:
     contract = type("Test", (Small,), {"plugin": good})
     assert broken_promises(contract, tmp_path) == {}

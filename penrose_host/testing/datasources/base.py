@@ -29,8 +29,14 @@ class Whole:
         return list(self.rows)
 
     @property
+    def good(self) -> dict[str, list[int]]:
+        """Partition → offsets of the rows that can be scored: those that the source does not reject."""
+        return {name: [row.offset for row in part if row.good] for name, part in self.rows.items()}
+
+    @property
     def total(self) -> int:
-        return sum(len(part) for part in self.rows.values())
+        """How many rows a run over all this scores."""
+        return sum(map(len, self.good.values()))
 
     @property
     def bounds(self) -> dict[str, int]:
