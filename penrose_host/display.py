@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.live import Live
 
     from penrose_host.checkpoints import Checkpoint
@@ -73,6 +75,14 @@ class Display:
     def hook_failed(self, plugin: str, hook: str, error: Exception) -> None:
         """An observer raised; training goes on."""
         self._event("hook-failed", f"hook {hook} of plugin {plugin} raised {type(error).__name__}: {error}")
+
+    def exported(self, directory: Path, *, skipped: bool) -> None:
+        """What became of `output.export`."""
+        if skipped:
+            text = f"stopped by a signal: nothing is exported to {directory}; `penrose export JOB --output DIR` does it"
+            self._event("export-skipped", text, path=str(directory))
+        else:
+            self._event("exported", f"the model is exported to {directory}", path=str(directory))
 
     def ended(self, result: RunResult) -> None:
         """The run is over."""

@@ -120,12 +120,13 @@ class HostRuntime(Runtime):
             opened.hooks.run_started(self._resolved.job, self._run_dir)
             try:
                 yield operator
+                # An engine that lets go before the stream has ended was asked to stop.
+                result = self._result(opened.session, "end-of-stream" if operator.finished else "signal")
+                self._export(opened.session, opened.hooks, result)
             except BaseException as error:
                 opened.hooks.run_ended(None, error)
                 raise
-            # An engine that lets go before the stream has ended was asked to stop.
-            reason = "end-of-stream" if operator.finished else "signal"
-            opened.hooks.run_ended(self._result(opened.session, reason), None)
+            opened.hooks.run_ended(result, None)
 
     # -- one life of a role -------------------------------------------------------------------------
 
@@ -165,10 +166,7 @@ class HostRuntime(Runtime):
             try:
                 reason = loop.run()
                 result = self._result(session, reason)
-                folder = self._resolved.job.output.export
-                if folder is not None:
-                    features = self._resolved.job.features.spec()
-                    export(session.executor, features, self._run_dir / folder, hooks, result.metrics, self._run_dir)
+                self._export(session, hooks, result)
             except BaseException as error:
                 hooks.run_ended(None, error)
                 raise
@@ -234,6 +232,17 @@ class HostRuntime(Runtime):
                 f"but the datasource reads {source_id!r}",
                 hint="point the datasource at the same stream, start anew with --fresh, or use another --run-dir",
             )
+
+    def _export(self, session: Session, hooks: Hooks, result: RunResult) -> None:
+        """What `output.export` asks for at the end of a run, and not of one that somebody wants to stop now."""
+        job = self._resolved.job
+        if job.output.export is None:
+            return
+        directory = self._run_dir / job.output.export
+        if result.reason != "signal":
+            export(session.executor, job.features.spec(), directory, hooks, result.metrics, self._run_dir)
+        if self._display is not None:
+            self._display.exported(directory, skipped=result.reason == "signal")
 
     def _result(self, session: Session, reason: str) -> RunResult:
         last = session.last_checkpoint

@@ -131,7 +131,9 @@ class Output(_Section):
     """What a run writes beside its checkpoints and metrics, each in a folder of the run directory."""
 
     predictions: Folder | None = Field(default=None, description="Folder for Parquet files with every row's score.")
-    export: Folder | None = Field(default=None, description="Folder for the servable model, when the run has ended.")
+    export: Folder | None = Field(
+        default=None, description="Folder for the servable model, when the run has ended, by `until` too."
+    )
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

@@ -44,6 +44,17 @@ def test_pushed_rows_end_in_the_same_bytes_as_pulled_ones(tmp_path: Path, pulled
     assert reports(tmp_path) == reports(pulled)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_export_is_written_when_the_engine_s_stream_has_ended(tmp_path: Path, ends: bool) -> None:
+    runtime = HostRuntime(make_job(tmp_path, output={"export": "model"}))
+    with runtime.operator(source_id="memory", partitions=PARTITIONS) as operator:
+        for name, offsets in pushes():
+            operator.process(Chunk(batch(name, offsets)))
+        if ends:
+            operator.finish()
+    assert (tmp_path / "model" / "counts.json").exists() == ends
+
+
 @pytest.mark.parametrize("fail_after", [1, 5, 11, 20])
 def test_an_engine_that_fails_resumes_from_its_own_checkpoint(tmp_path: Path, pulled: Path, fail_after: int) -> None:
     job = make_job(tmp_path, output=OUTPUT)

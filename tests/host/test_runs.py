@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -18,8 +19,9 @@ from pydantic import BaseModel
 from rows_support import ScribeExecutor
 from run_support import MemorySource, final_state, make_job, predictions, reports
 
-from penrose_host import EncodedBatch, Position, StepInfo, StepResult
+from penrose_host import EncodedBatch, Position, StepInfo, StepResult, StopRequest
 from penrose_host.checkpoints import CheckpointStore
+from penrose_host.display import Display, LogFormat
 from penrose_host.errors import (
     BadRow,
     CheckpointDamaged,
@@ -297,3 +299,20 @@ def test_an_export_is_written_at_the_end(tmp_path: Path) -> None:
     run(make_job(tmp_path, output={"export": "model"}))
     assert (tmp_path / "model" / "counts.json").exists()
     assert not (tmp_path / "model.tmp").exists()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("why", ["end-of-stream", "until", "signal"])
+def test_a_run_says_what_became_of_its_export(tmp_path: Path, why: str, log_format: LogFormat) -> None:
+    stop, said = StopRequest(), io.StringIO()
+    if why == "signal":
+        stop.set()
+    until = {"rows": 320 if why == "until" else None}
+    job = make_job(tmp_path, output={"export": "model"}, until=until)
+    assert run(job, stop=stop, display=Display(log_format, said)).reason == why
+    assert (tmp_path / "model" / "counts.json").exists() == (why != "signal")
+    text = "nothing is exported to" if why == "signal" else "the model is exported to"
+    (line,) = [line for line in said.getvalue().splitlines() if "exported to" in line]
+    assert f"{text} {tmp_path / 'model'}" in line
+    if log_format == "json":
+        assert json.loads(line)["event"] == ("export-skipped" if why == "signal" else "exported")
