@@ -115,7 +115,7 @@ def test_a_run_that_an_engine_drives_tells_its_hooks_too(tmp_path, finished):
         "run_started",
         "reported",
         "checkpoint_written",
-        *(["reported"] if finished else []),
+        *(["reported", "allow_export", "exported"] if finished else []),
         "run_ended",
     ]
     result, error = Diary.told["run_ended"]
