@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from penrose_host.checkpoints import Checkpoint
 from penrose_host.cluster import ClusterSpec, Role
-from penrose_host.config.job import difference
+from penrose_host.config.difference import difference
 from penrose_host.config.resolve import Resolved
 from penrose_host.errors import CheckpointError
 from penrose_host.interfaces import Executor, ExecutorContext

@@ -36,12 +36,14 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--until", metavar="rows=N|event_time=T", help="stop there, before the stream ends")
     what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")
     add_restrictions(what)
+    parser.set_defaults(prog=parser.prog)
 
 
 def load_job(options: argparse.Namespace) -> Resolved:
     """The job that these flags, the variables and the file make. Raises ConfigError, PluginError."""
     from penrose_host.config.layers import Flags
     from penrose_host.config.resolve import load
+    from penrose_host.errors import ConfigError
 
     flags = Flags(
         environment=options.environment,
@@ -53,7 +55,25 @@ def load_job(options: argparse.Namespace) -> Resolved:
         until=options.until,
         run_dir=options.run_dir,
     )
-    return load(options.job, flags, block=blocked(options), allow_dists=allowed_dists(options))
+    try:
+        return load(options.job, flags, block=blocked(options), allow_dists=allowed_dists(options))
+    except ConfigError as error:
+        missing = [place for place, fault in error.faults if fault == "is missing"]
+        if options.job is not None or not missing:
+            raise
+        # Flags and variables alone can make a job; who gave no file has most likely forgotten it.
+        told = [("JOB", f"a job file is expected (flags and variables do not say: {', '.join(missing)})")]
+        told += [fault for fault in error.faults if fault[1] != "is missing"]
+        raise ConfigError(told, hint=_how_to_give_a_job(options.prog)) from error
+
+
+def _how_to_give_a_job(command: str) -> str:
+    here = sorted(path.name for path in Path().glob("*.*") if path.suffix in (".yaml", ".yml", ".toml"))
+    # The most likely ones first, and never a list of everything.
+    likely = [name for name in here if name.startswith("job")] or here
+    found = f"   (here are: {', '.join(likely[:5])})" if likely else "   (how to write one: docs/quickstart.md)"
+    name = likely[0] if len(likely) == 1 else "job.yaml"
+    return f"type: {command} {name}{found}"
 
 
 def add_log_format(parser: argparse._ActionsContainer) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from penrose_host.config.wording import plain
 
 __all__ = ["faults_of", "with_origins"]
 
 #: Kinds of error whose message needs the value to be understood; a secret is never of these types.
 _SHOW_VALUE = frozenset({"literal_error", "enum"})
-
-
+#: Sections in sections in sections: a model that holds itself has no end.
+_DEEPEST = 4
 _NOTHING = object()
 
 
@@ -26,7 +29,7 @@ def faults_of(
         path = _path(detail["loc"], data)
         where = ".".join([place, *map(str, path)] if place else map(str, path)) or "the job"
         known = messages.setdefault(where, [])
-        if (message := _message(detail, model, path)) not in known:
+        if (message := _message(detail, model, path, place)) not in known:
             known.append(message)
     return [(where, "; or ".join(texts)) for where, texts in messages.items()]
 
@@ -63,20 +66,50 @@ def _child(data: object, part: int | str) -> object:
     return _NOTHING
 
 
-def _message(detail: Any, model: type[BaseModel], path: Sequence[int | str]) -> str:
+def _message(detail: Any, model: type[BaseModel], path: Sequence[int | str], place: str) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        names = sorted({name for owner in _models_at(model, path[:-1]) for name in owner.model_fields})
-        close = get_close_matches(str(path[-1]) if path else "", names, n=1)
-        return f"is unknown; did you mean `{close[0]}`?" if close else f"is unknown; known are {', '.join(names)}"
-    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+        return _unknown(str(path[-1]) if path else "", dict(_places(model, place)), _models_at(model, path[:-1]))
+    message = plain(kind, str(detail["msg"]), detail.get("ctx") or {})
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"{message}: write it in quotes"
     if kind in _SHOW_VALUE or (isinstance(value, bool | int | float) and kind != "value_error"):
         return f"{message}, not {value!r}"
     return message
+
+
+def _unknown(name: str, nested: Mapping[str, str], owners: Sequence[type[BaseModel]]) -> str:
+    """Where the key would be known: elsewhere by this name, or here by a similar one, or elsewhere by a similar one."""
+    names = sorted({known for owner in owners for known in owner.model_fields})
+    elsewhere = [place for place, last in nested.items() if last == name]
+    close = elsewhere or get_close_matches(name, names, n=1)
+    if not close and (similar := get_close_matches(name, nested.values(), n=1, cutoff=0.8)):
+        close = [place for place, last in nested.items() if last == similar[0]]
+    if close:
+        return f"is unknown; did you mean {' or '.join(f'`{place}`' for place in close[:4])}?"
+    return f"is unknown; known are {', '.join(names)}"
+
+
+def _places(model: type[BaseModel], place: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Dotted place, and its last part, of every key in the sections of `model`; what lists hold has no such place."""
+    for name, field in model.model_fields.items():
+        here = f"{place}.{name}" if place else name
+        if depth:
+            yield here, name
+        for inner in _sections(field.annotation):
+            if depth < _DEEPEST and not getattr(inner, "takes_any_key", False):
+                yield from _places(inner, here, depth + 1)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value itself may be, and not those of its items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, UnionType):
+        for argument in get_args(annotation):
+            yield from _sections(argument)
 
 
 def _models_at(model: type[BaseModel], path: Sequence[int | str]) -> list[type[BaseModel]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +39,6 @@ __all__ = [
     "Report",
     "Until",
     "Waiting",
-    "difference",
     "load_job",
 ]
 
@@ -57,6 +56,9 @@ class _Section(BaseModel):
 
 class PluginChoice(_Section):
     """One plugin of a job: a name (`dist:name` where two distributions have it), and its options."""
+
+    #: A file has the options beside the name.
+    takes_any_key: ClassVar[bool] = True
 
     name: str = Field(pattern=rf"^({_NAME}:)?{_NAME}$")
     options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold secrets
@@ -236,28 +238,6 @@ class Job(_Section):
     def to_yaml(self) -> str:
         """The job as a file that `load_job` reads as the same job; see `to_dict` about secrets."""
         return to_yaml(self.to_dict())
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two fingerprints, one line for each dotted place; empty where they are equal."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    return [
-        f"{place}: was {_shown(old, place)}, is {_shown(new, place)}"
-        for place in sorted(old.keys() | new.keys())
-        if (place in old) != (place in new) or old.get(place) != new.get(place)
-    ]
-
-
-def _flat(value: object, place: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{place}.{key}" if place else str(key))
-    else:
-        yield place, value
-
-
-def _shown(values: Mapping[str, object], place: str) -> str:
-    return repr(values[place]) if place in values else "not set"
 
 
 def load_job(path: Path | str | None, flags: Flags | None = None, environ: Mapping[str, str] | None = None) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,14 @@ def _broken(record: Record, what: str) -> PluginBroken:
         kind=record.kind,
         dist=record.dist,
         version=record.version,
-        hint=f"try: pip install --force-reinstall {record.dist}   "
+        hint=f"try: {_reinstall(record.dist)}   "
         f"(to see where it fails: penrose plugins show {record.name} --traceback; all that is wrong: penrose doctor)",
     )
+
+
+def _reinstall(dist: str) -> str:
+    """The command that installs it anew: from an index, or from the folder where somebody works on it."""
+    from penrose_host.plugins.editable import editable_folder  # only what is broken needs it
+
+    folder = editable_folder(dist)
+    return f"pip install --force-reinstall {dist}" if folder is None else f"pip install -e {shlex.quote(str(folder))}"

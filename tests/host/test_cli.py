@@ -228,6 +228,23 @@ def test_what_the_user_forbids_is_not_used(idle, arguments, environ, status):
     assert "'idle' (penrose-idle 1.0)" in result.stderr
 
 
+@pytest.mark.parametrize("command", [["run"], ["predict", "--output", "x"], ["export", "--output", "x"]])
+def test_a_command_without_its_job_says_what_to_type(idle, command):
+    result = idle.penrose(*command, "-o", "seed=1.5")
+    assert result.returncode == 2
+    assert "JOB: a job file is expected (flags and variables do not say: name, datasource, " in result.stderr
+    assert "seed: should be a whole number, not 1.5 (-o seed)" in result.stderr
+    assert f"type: penrose {command[0]} job.yaml   (here are: job.yaml)" in result.stderr
+    (idle.path.parent / "job.yaml").unlink()
+    assert "how to write one: " in idle.penrose(*command).stderr
+
+
+def test_flags_and_variables_alone_make_a_job(idle):
+    flags = ["-o", "name=x", "--datasource", "nothing", "--executor", "idle", "-o", "executor.rate=1"]
+    result = idle.penrose("run", "--dry-run", *flags, PENROSE_FEATURES="{event_time: ts, labels: [y]}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_a_traceback_of_wrong_options_shows_no_secret(idle):
     result = idle.penrose(
         "run", "job.yaml", "--traceback", "-o", "executor.password=topsecret", "-o", "executor.rate=x"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from penrose_host.config.job import Job, difference, load_job
+from penrose_host.config.difference import difference
+from penrose_host.config.job import Job, load_job
 from penrose_host.config.jobfile import parse_value, read_job_file, to_yaml
 from penrose_host.config.layers import Flags
 from penrose_host.errors import ConfigError
@@ -459,6 +460,39 @@ def test_the_documented_job_is_valid_names_every_key_and_shows_the_true_defaults
             assert set(value) == set(type(getattr(documented, section)).model_fields)
 
 
+# -- words ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "fault"),
+    [
+        ("label_delay=3m", "did you mean `features.label_delay`?"),
+        ("rows=3", "did you mean `micro_batch.rows` or `report.rows` or `checkpoint.rows` or `until.rows`?"),
+        ("windowrows=3", "did you mean `metrics.window_rows`?"),
+        ("features.idle=3s", "is unknown; known are categorical, crosses"),
+        ("features.name=x", "is unknown; known are categorical, crosses"),
+        ("options=3", "is unknown; known are"),
+        ("micro_batch=3", "should be a mapping, as in {key: value}, not 3"),
+        ("features.labels=[]", "should not be empty"),
+        ("features.categorical=a", "should be a list, as in [a, b]"),
+        ("features.crosses=[[a]]", "should have at least 2 entries"),
+        ("features.event_time=5", "should be a mapping"),
+        ("metrics.window_rows=x", "should be a whole number"),
+        ("seed=1.5", "should be a whole number, not 1.5"),
+        ("seed=-1", "should be at least 0, not -1"),
+        ("features.numeric=[{column: x, default: low}]", "should be a number"),
+        ("features.lists=[{column: x, ordered: 7}]", "should be true or false, not 7"),
+        ("name=3", "should be text: write it in quotes"),
+        ("name=null", "should be text"),
+    ],
+)
+def test_faults_are_told_in_words_of_a_job_and_not_of_a_library(tmp_path, option, fault):
+    (found,) = faults(tmp_path, flags=Flags(options=(option,))).values()
+    assert found.startswith(fault) or fault in found
+    for foreign in ("Tuple", "tuple", "dictionary", "instance", "Input", "string", "integer", "validation", "boolean"):
+        assert foreign not in found
+
+
 # -- differences -----------------------------------------------------------------------------------
 
 
@@ -473,9 +507,46 @@ def test_the_difference_of_two_fingerprints_names_each_place():
     assert difference(before, before) == []
     assert difference(before, now) == [
         "embedding.name: was 'none', is 'hashing'",
-        "embedding.rows: was not set, is 8",
         "executor.model: was 'fm', is 'dcn'",
     ]
+
+
+def test_of_lists_and_of_other_plugins_only_what_differs_is_shown():
+    def features(*names, **changes):
+        return [{"name": name, "column": changes.get(name, name)} for name in names]
+
+    many = [f"tag{number}" for number in range(1000)]
+    before = {"a": features("x", "y", "z"), "b": {"name": "one", "p": 1}, "c": many, "d": [1], "e": "x" * 500 + "y"}
+    now = {"a": features("y", "x", "w", y="v"), "b": {"name": "two", "q": 2}, "c": [*many[:7], "no", *many[8:], "k"]}
+    now |= {"d": [1, 2], "e": "x" * 500 + "z"}
+
+    assert difference(before, now) == [
+        "a: 'z' is not there any more",
+        "a: 'w' is new",
+        "a: the order was ['x', 'y'], is ['y', 'x']",
+        "a.y.column: was 'y', is 'v'",
+        "b.name: was 'one', is 'two'",
+        "c: had 1000 entries, has 1001",
+        "c.7: was 'tag7', is 'no'",
+        "d: was [1], is [1, 2]",
+        f"e: was '{'x' * 59} … {'x' * 13}y', is '{'x' * 59} … {'x' * 13}z'",
+    ]
+    assert difference({"e": "x" * 500 + "y" + "x" * 500}, {"e": "x" * 500 + "z" + "x" * 500})[0].startswith(
+        "e: was … yxx"
+    )
+
+
+VALUES = st.recursive(
+    st.none() | st.integers(0, 3) | st.text("ab", max_size=200),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "a", "b"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), VALUES), st.dictionaries(st.sampled_from("abc"), VALUES))
+def test_fingerprints_differ_where_they_are_not_equal_and_nowhere_else(one, other):
+    assert (difference(one, other) == []) == (one == other)
+    assert difference(one, one) == []
 
 
 def test_toml_is_what_the_standard_library_says_it_is(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penrose_host.config.job import difference
+from penrose_host.config.difference import difference
 from penrose_host.config.layers import Flags
 from penrose_host.config.resolve import Resolved, load, resolve
 from penrose_host.errors import ConfigError, PluginBroken, PluginConflict, PluginNotFound
@@ -145,6 +145,11 @@ def test_a_fault_of_an_option_says_on_which_line_of_the_file_it_stands(path):
     path.write_text(JOB.replace("path: data", "path: [1]"))
     with pytest.raises(ConfigError, match=r"datasource\.path: .*job\.yaml:2\)"):
         loaded(path)
+
+
+def test_an_option_that_stands_deeper_is_suggested_with_its_whole_place(path):
+    with pytest.raises(ConfigError, match=r"executor\.rate: is unknown; did you mean `executor\.optimizer\.rate`\?"):
+        loaded(path, "executor.rate=1")
 
 
 def test_one_plugin_that_cannot_be_used_raises_its_own_error(path):

@@ -79,7 +79,7 @@ def config_error(folder: Path) -> None:
 
 
 def not_found(folder: Path) -> None:
-    select(plugins(folder), Kind.DATASOURCE, "kafka")
+    select(plugins(folder), Kind.DATASOURCE, "flights")
 
 
 def conflict(folder: Path) -> None:

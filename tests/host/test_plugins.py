@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -166,16 +168,27 @@ def test_one_name_in_two_kinds_is_no_conflict(site):
     assert [record.target for record in select_any(index, "both")] == ["m:B", "m:A"]
 
 
+def test_only_packages_that_there_are_are_recommended():
+    root = Path(__file__).parents[2]
+    there = set()
+    for project in [root / "pyproject.toml", *root.glob("*/*/pyproject.toml"), *root.glob("*/pyproject.toml")]:
+        described = tomllib.loads(project.read_text("utf-8"))["project"]
+        groups = described.get("entry-points", {})
+        there |= {(kind, name, described["name"]) for kind in Kind for name in groups.get(kind.group, ())}
+    known = json.loads((root / "penrose_host/plugins/known.json").read_text("utf-8"))
+    assert {(kind, name, dist) for kind, names in known.items() for name, dist in names.items()} <= there
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "hint"),
     [
         (Kind.EXECUTOR, "torch", "pip install penrose-torch"),
-        (Kind.DATASOURCE, "kafka", "pip install penrose-kafka"),
-        (Kind.EMBEDDING, "tfplus", "pip install penrose-tfplus"),
+        (Kind.DATASOURCE, "flights", "pip install penrose-flights"),
+        (Kind.HOOK, "tensorboard", "pip install penrose-tensorboard"),
         (Kind.EMBEDDING, "fak", "did you mean 'fake'?"),
         (Kind.EMBEDDING, "FAKE", "did you mean 'fake'?"),
         (Kind.EXECUTOR, "fake", "'fake' is installed as: embedding"),
-        (Kind.EXECUTOR, "penrose-x:tensorflow", "pip install penrose-tensorflow"),
+        (Kind.EXECUTOR, "penrose-x:river", "pip install penrose-river"),
         (Kind.EMBEDDING, "penrose-x:fake", "choose penrose-fake:fake"),
         (Kind.EMBEDDING, "", "installed embedding plugins: fake"),
     ],
@@ -251,6 +264,25 @@ def test_a_plugin_whose_import_fails_is_broken_and_named(site, source, cause):
     assert cause in str(error)
     assert "pip install --force-reinstall penrose-bad" in str(error)
     assert error.__cause__ is not None
+
+
+def test_a_broken_editable_plugin_is_installed_again_from_its_folder(site, tmp_path):
+    info = site.add("penrose-bad", {GROUP: {"bad": "bad_backend:Backend"}}, {"bad_backend": "raise OSError"})
+    folder = tmp_path / "my plugins" / "penrose-bad"
+    (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}))
+    with pytest.raises(PluginBroken) as raised:
+        load(only_record(site))
+    assert f"try: pip install -e '{folder}'" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[1]", '{"url": 3, "dir_info": {"editable": true}}', '{"url": "file:///x"}']
+)
+def test_what_is_not_editable_or_cannot_be_read_is_installed_again_by_name(site, damage):
+    info = site.add("penrose-bad", {GROUP: {"bad": "bad_backend:Backend"}}, {"bad_backend": "raise OSError"})
+    (info / "direct_url.json").write_text(damage)
+    with pytest.raises(PluginBroken, match="try: pip install --force-reinstall penrose-bad "):
+        load(only_record(site))
 
 
 def test_an_interrupt_while_importing_is_not_taken_for_a_broken_plugin(site):

@@ -65,10 +65,13 @@ def test_it_learns_what_scikit_learn_alone_learns_from_the_same_rows() -> None:
         ({"params": {"loss": "hinge"}}, "sgd: .*predict_proba"),
         ({"params": {"depth": 3}}, "unexpected keyword argument 'depth'"),
         ({"params": {"eta0": "fast"}}, "eta0"),
-        ({"params": {"average": True}}, "no lists, parameter servers and `average`"),
+        ({"params": {"average": True}}, "sklearn cannot keep `average`"),
         ({"estimator": "multinomial-nb", "params": {"alpha": -1}}, "alpha"),
-        ({"features": FeatureSpec(categorical=("user",))}, "needs a label"),
-        ({"features": FeatureSpec(("user",), (ListFeature("tags"),), (), ("click",))}, "knows no lists"),
+        ({"features": FeatureSpec(categorical=("user",))}, "executor: sklearn needs at least one label$"),
+        (
+            {"features": FeatureSpec(("user",), (ListFeature("tags"),), (), ("click",))},
+            "executor: sklearn takes no list features$",
+        ),
     ],
 )
 def test_what_cannot_be_is_a_fault_of_the_job(options: dict[str, Any], message: str) -> None:

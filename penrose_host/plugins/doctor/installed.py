@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
+from penrose_host.plugins.editable import project_folder
 from penrose_host.plugins.index import normalise
 
 __all__ = ["Installed", "installed", "is_group"]
@@ -48,11 +47,7 @@ class Installed:
     @property
     def editable(self) -> Path | None:
         """The project's folder where this is an editable install."""
-        information = self.direct_url.get("dir_info")
-        url = self.direct_url.get("url")
-        if not (isinstance(information, Mapping) and information.get("editable") and isinstance(url, str)):
-            return None
-        return Path(url2pathname(urlsplit(url).path))
+        return project_folder(self.direct_url)
 
 
 def installed(path: Sequence[str]) -> list[Installed]:

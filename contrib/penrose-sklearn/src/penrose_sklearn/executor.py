@@ -41,10 +41,10 @@ class SklearnExecutor(Executor):
         from sklearn.naive_bayes import MultinomialNB
 
         name, params, self.features = self.options.estimator, self.options.params, context.features
-        if context.parameters is not None or not self.features.labels or self.features.lists or params.get("average"):
-            raise ConfigError(
-                [("executor", "sklearn needs a label; it knows no lists, parameter servers and `average`")]
-            )
+        refused = {"needs at least one label": not self.features.labels, "takes no list features": self.features.lists}
+        refused |= {"cannot use parameter servers": context.parameters, "cannot keep `average`": params.get("average")}
+        if faults := [("executor", f"sklearn {what}") for what, found in refused.items() if found]:
+            raise ConfigError(faults)
         kind: Any = SGDClassifier if name == "sgd" else MultinomialNB
         if name == "sgd":
             params = {**SGD, "random_state": context.seed % 2**32, **params}
