@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["Chart", "Curve", "Mark", "draw"]
 
 WIDTH, HEIGHT = 560, 226
-LEFT, RIGHT, TOP, BOTTOM = 62, 548, 24, 190
+LEFT, RIGHT, TOP, BOTTOM = 62, 540, 24, 190
 #: With so few points each is shown as one.
 FEW = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A column of the history, its name in the legend, and its colour (a CSS class)."""
+    """A column of the history, its name in the legend, its colour (a CSS class); `whole`: the name if it is longer."""
 
     column: str
     name: str
     colour: str
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def draw(chart: Chart, columns: Mapping[str, Float64], marks: Sequence[Mark], nu
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)} over rows" '
         f'data-x="{x.low} {x.high} {LEFT} {RIGHT}" data-y="{y.low} {y.high} {BOTTOM} {TOP}">',
-        f'<clipPath id="plot{number}"><rect x="{LEFT}" y="{TOP - 3}" width="{WIDTH - LEFT}" '
+        f'<clipPath id="plot{number}"><rect x="{LEFT - 4}" y="{TOP - 3}" width="{WIDTH - LEFT + 4}" '
         f'height="{BOTTOM - TOP + 4}"/></clipPath>',
         *_grid(chart, x, y),
         f'<g clip-path="url(#plot{number})">',

@@ -13,10 +13,12 @@ from penrose_host.report.curves import steps
 from penrose_host.report.history import History
 from penrose_host.report.scales import clock, compact, event_clock, grouped
 
-__all__ = ["charts_of", "hover_data", "of_first", "panel", "value_text"]
+__all__ = ["charts_of", "hover_data", "of_first", "panel", "short", "value_text"]
 
 #: A stream whose event time is no further behind the clock than this is live: how far, is then worth a chart.
 LIVE_SECONDS = 7 * 86_400
+#: Longer names stand whole in tables and tooltips only.
+NAME_LENGTH = 40
 
 
 def charts_of(history: History, window: str) -> list[Chart]:
@@ -40,7 +42,10 @@ def charts_of(history: History, window: str) -> list[Chart]:
     ]
     for prefix, reach in (("window.", window), ("", "all rows")):
         names = [name for name in history.heads if history.known(f"{prefix}heads.{name}.auc")]
-        curves = tuple(Curve(f"{prefix}heads.{n}.auc", n, f"c{i}") for i, n in enumerate(names))
+        curves = tuple(
+            Curve(f"{prefix}heads.{name}.auc", shown, f"c{place}", name)
+            for place, (name, shown) in enumerate(zip(names, _told_apart(names), strict=True))
+        )
         charts.append(Chart(f"AUC by head, {reach}", "area under the ROC curve", curves))
     bad = Curve("bad_rows", "could not be read", "c0"), Curve("skipped_rows", "loss not finite", "c1")
     if any(history.columns[curve.column].max() > 0 for curve in bad if history.known(curve.column)):
@@ -54,7 +59,21 @@ def charts_of(history: History, window: str) -> list[Chart]:
 
 def of_first(history: History) -> str:
     """Where there are several heads, the metrics that stand alone are those of the first."""
-    return f" of {history.heads[0]}" if history.heads else ""
+    return f" of {short(history.heads[0])}" if history.heads else ""
+
+
+def short(name: str) -> str:
+    """A name that fits a title or a legend: of a long one both ends, since names that are alike differ at one."""
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 16]}…{name[-15:]}"
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Short names that differ: where the ends are alike, from shortly before where the names part."""
+    shown = [short(name) for name in names]
+    alike = {name for name, text in zip(names, shown, strict=True) if shown.count(text) > 1}
+    letters = enumerate(zip(*alike, strict=False))
+    start = max(next((at for at, found in letters if len(set(found)) > 1), 0) - 12, 0)
+    return [f"…{short(name[start:])}" if name in alike and start else short(name) for name in names]
 
 
 def _scores_and_labels(history: History, window: str) -> Chart:
@@ -73,7 +92,9 @@ def _event_time(history: History) -> Chart:
 def panel(chart: Chart, history: History, marks: Sequence[Mark], number: int, places: dict[str, int]) -> str:
     """One chart with its title and its legend; `places`: where the script finds the values of a column."""
     legend = "".join(
-        f'<span><i class="{curve.colour}"></i>{escape(curve.name)} <b>{escape(_last(history, curve.column))}</b></span>'
+        # Isolated: a name that is written from right to left must not turn the number beside it round.
+        f'<span title="{escape(curve.whole or curve.name)}"><i class="{curve.colour}"></i>'
+        f"<bdi>{escape(curve.name)}</bdi> <b>{escape(_last(history, curve.column))}</b></span>"
         for curve in chart.curves
     )
     columns = " ".join(str(places.setdefault(curve.column, len(places))) for curve in chart.curves)

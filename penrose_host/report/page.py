@@ -64,14 +64,21 @@ def _page(run_dir: Path) -> str:
     main = []
     if len(history):
         main.append(sections.figures(history, lines, window))
-        charts, data = _charts(history, lines, window)
-        main.append(f'<h2>Curves</h2><div class="charts">{charts}</div>')
+        if history.columns["rows"].max() > 0:
+            charts, data = _charts(history, lines, window)
+            only = (
+                '<p class="muted">There is one report: curves begin with the second.</p>' if len(history) == 1 else ""
+            )
+            main.append(f'<h2>Curves</h2>{only}<div class="charts">{charts}</div>')
+        else:
+            main.append('<h2>Curves</h2><div class="panel empty">No row has been scored, so there are no curves.</div>')
         if head_values := history.last.get("heads"):
             windowed = (history.last.get("window") or {}).get("heads") or {}
             main.append(sections.heads(head_values, windowed))
     else:
         main.append(
-            '<h2>Curves</h2><div class="panel empty">There is no report yet: one comes each `report.rows` rows.</div>'
+            '<h2>Curves</h2><div class="panel empty">There is no report yet: '
+            "one comes each <code>report.rows</code> rows.</div>"
         )
     position = sections.positions(history.last.get("position") or {}, source_id)
     main.append(f'<div class="columns">{sections.checkpoints(lines)}{position}</div>')

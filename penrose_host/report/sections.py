@@ -18,6 +18,7 @@ __all__ = ["CheckpointLine", "checkpoints", "figures", "header", "heads", "job",
 
 #: So many partitions, and so many heads, are listed.
 SHOWN = 60
+_LONG = ' class="long"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def figures(history: History, checkpoints: Sequence[CheckpointLine], window: str
         ("Checkpoints", str(len(checkpoints)), newest),
     ]
     shown = "".join(
-        f'<div class="tile"><span>{escape(t)}</span><strong>{escape(v)}</strong><span>{escape(u)}</span></div>'
+        f'<div class="tile"><span>{escape(t)}</span><strong{_LONG if len(v) > 9 else ""}>{escape(v)}</strong>'
+        f"<span>{escape(u)}</span></div>"
         for t, v, u in tiles
     )
     return f'<div class="tiles">{shown}</div>'

@@ -201,6 +201,25 @@ def test_one_report_is_a_point_in_each_chart(tmp_path: Path) -> None:
     assert page.tags.count("circle") >= 8
 
 
+def test_a_run_that_scored_nothing_has_figures_and_no_curves(tmp_path: Path) -> None:
+    page = report_of(make_run(tmp_path, [line(0, bad_rows=rows, window=None) for rows in (100, 200)]))
+    assert "svg" not in page.tags
+    assert "No row has been scored" in page.text
+    assert "Bad rows 200" in page.text
+
+
+def test_long_names_are_shortened_so_that_they_are_told_apart_and_stand_whole_in_the_table(tmp_path: Path) -> None:
+    names = [f"{'a_path/to/' * 12}label_{n}{'_and_so_on' * 9}" for n in range(8)]
+    names[7] = "\u202egnp"
+    heads = {name: {"auc": 0.5 + n / 100} for n, name in enumerate(names)}
+    make_run(tmp_path, [line(rows, heads=heads, window={"heads": heads}) for rows in (10, 20)], name="x" * 300)
+    page = report_of(tmp_path)
+    legends = re.findall(r"<bdi>([^<]*)</bdi>", (tmp_path / "report.html").read_text("utf-8"))
+    assert all(len(name) <= 41 for name in legends)
+    assert sum("label_5" in name for name in legends) == 2
+    assert all(name in page.texts for name in names)
+
+
 def test_values_that_are_not_known_or_not_finite_leave_gaps(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("auc", "log_loss", "calibration", "loss", "event_time", "time", "rows_per_second"))
     lines = [line(10, **nothing, window=None), line(20, loss=math.nan, auc=math.inf, window=None)]
