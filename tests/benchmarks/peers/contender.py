@@ -52,7 +52,7 @@ class Contender:
             line = ""
         if not line:
             self._errors.seek(0)
-            raise RuntimeError(f"{self.name} died at {request['do']}:\n{self._errors.read()[-4000:]}")
+            raise SystemExit(f"{self.name} died at {request['do']}:\n{self._errors.read()[-4000:]}")
         reply: dict[str, Any] = json.loads(line)
         return reply
 

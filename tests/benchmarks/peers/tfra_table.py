@@ -27,10 +27,11 @@ class TfraTable:
         )
 
     def _update(self, ids: tf.Tensor, gradients: tf.Tensor) -> None:
+        unique, places = tf.unique(ids, out_idx=tf.int64)
         with tf.GradientTape() as tape:
-            read, trainable = tfra.dynamic_embedding.embedding_lookup_unique(
-                self._variable, ids, name="lookup", return_trainable=True
-            )
+            rows = tfra.dynamic_embedding.embedding_lookup(self._variable, unique, name="lookup")
+            trainable = self._variable.get_trainable_by_name("lookup")
+            read = tf.gather(rows, places)
         self._optimizer.apply_gradients([(tape.gradient(read, trainable, gradients), trainable)])
 
     def step(self, ids: tf.Tensor, gradients: tf.Tensor) -> None:

@@ -2,6 +2,7 @@
 
     {"do": "build", "rows": 2000000, "folder": "/tmp/x"}  → {}; every row is there and trained with zeros afterwards
     {"do": "run", "stream": "zipf", "first": 0, "steps": 20} → {"seconds": 0.31, "cpu_seconds": 0.58}
+    {"do": "grow", "rows": 20000000} → {"seconds": [each step's], "bytes": 2900000000}; from empty, for dynamic tables
     {"do": "rows", "ids": [3, 5]} → {"rows": [[…16 numbers…], […]]}
 
 Standard output is left to the frameworks, which print as they are imported.
@@ -58,6 +59,27 @@ def fill(table: Table, rows: int, key: Callable[[np.ndarray], np.ndarray]) -> No
         table.step(table.tensor(key(ids)), table.tensor(np.zeros((len(ids), WIDTH), np.float32)))
 
 
+def resident(field: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` at most (Linux)."""
+    return int(Path("/proc/self/status").read_text().split(field + ":")[1].split()[0]) * 1024
+
+
+def grow(make: Callable[[int], Table], rows: int, key: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    """Steps of ids never seen before: the seconds of each, and how much memory the process took more at its peak."""
+    gradients_array = np.random.default_rng(1).standard_normal((IDS_PER_STEP, WIDTH), np.float32)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = resident("VmRSS")
+    table = make(0)
+    gradients = table.tensor(gradients_array)
+    seconds = []
+    for first in range(0, rows, IDS_PER_STEP):
+        ids = table.tensor(key(np.arange(first, first + IDS_PER_STEP)))
+        began = time.perf_counter()
+        table.step(ids, gradients)
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": seconds, "bytes": resident("VmHWM") - before}
+
+
 def serve(make: Callable[[int], Table], key: Callable[[np.ndarray], np.ndarray]) -> None:
     """Answer until standard input ends. `make` takes the number of rows."""
     replies = os.fdopen(int(sys.argv[1]), "w", buffering=1)
@@ -79,6 +101,8 @@ def serve(make: Callable[[int], Table], key: Callable[[np.ndarray], np.ndarray])
             for step in range(request["first"], request["first"] + request["steps"]):
                 table.step(stream[step % len(stream)], gradients[step % len(gradients)])
             reply = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+        elif request["do"] == "grow":
+            reply = grow(make, request["rows"], key)
         else:
             ids = key(np.array(request["ids"], np.int64))
             reply = {"rows": np.asarray(table.rows(table.tensor(ids))).tolist()}
