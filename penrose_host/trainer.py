@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penrose_host.batch import Position, StepInfo
-from penrose_host.errors import NonFiniteLoss
+from penrose_host.batch import Position, StepInfo, StepResult
+from penrose_host.errors import NonFiniteLoss, TrainingError
 from penrose_host.intake import Intake
 from penrose_host.progress import Progress
 from penrose_host.rows import Rows
@@ -199,9 +199,9 @@ class Trainer:
             known = labelled[start:end]
             if known.all():
                 given = self._train(micro, partial(self.progress.position_after, block, end))
-                _store(scores, start, end, given if given is not None else self.executor.predict(micro))
+                self._store(scores, start, end, given if given is not None else self.executor.predict(micro))
                 continue
-            _store(scores, start, end, self.executor.predict(micro))
+            self._store(scores, start, end, self.executor.predict(micro))
             if known.any():
                 trainable = block.take(start + np.flatnonzero(known)).batch()
                 self._train(trainable, partial(self.progress.position_after, block, end))
@@ -232,7 +232,7 @@ class Trainer:
             self._train_steps(
                 due_batch, bounds[number], bounds[number + 1], partial(self.progress.position_after, block, start)
             )
-            _store(scores, start, end, self.executor.predict(batch.slice(start, end)))
+            self._store(scores, start, end, self.executor.predict(batch.slice(start, end)))
 
         block = block.with_scores(scores)
         given = {head: column[fresh] for head, column in scores.items()}
@@ -274,6 +274,8 @@ class Trainer:
             return None
         step = StepInfo(self.config.worker, self.incarnation, progress.sequence, position)
         result = self.executor.train(batch, step)
+        if not isinstance(result, StepResult):
+            raise self._unfit(f"`train` gave {result!r:.80} in step {progress.sequence} instead of a StepResult")
         if not result.applied:
             if self.config.non_finite != "skip":
                 raise NonFiniteLoss(progress.sequence, dict(result.losses), position())
@@ -289,7 +291,19 @@ class Trainer:
     def _empty_scores(self, rows: int) -> dict[str, Float32]:
         return {head: np.empty(rows, dtype=np.float32) for head in self.config.heads}
 
+    def _store(self, scores: Mapping[str, Float32], start: int, end: int, given: Mapping[str, Float32]) -> None:
+        """Keep the scores of one micro-batch. Raises TrainingError where they are not of its rows and heads."""
+        for head, column in scores.items():
+            try:
+                column[start:end] = given[head]
+            except (LookupError, TypeError, ValueError) as error:
+                what = f"{type(error).__name__}: {error}"
+                raise self._unfit(f"the scores of {head!r} are not float32 [{end - start}]: {what}") from error
 
-def _store(scores: Mapping[str, Float32], start: int, end: int, given: Mapping[str, Float32]) -> None:
-    for head, column in scores.items():
-        column[start:end] = given[head]
+    def _unfit(self, what: str) -> TrainingError:
+        """What the executor handed out is not what executors promise."""
+        name = f"{type(self.executor).__module__}.{type(self.executor).__qualname__}"
+        return TrainingError(
+            f"the executor {name} does not keep its contract: {what}",
+            hint="if it is yours, its tests can check that: `class TestMine(penrose_host.testing.ExecutorContract)`",
+        )

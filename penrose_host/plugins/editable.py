@@ -1,8 +1,9 @@
-"""Where the project of an editable install is."""
+"""Where the project of an editable install is, and how a distribution is installed again."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["editable_folder", "project_folder"]
+__all__ = ["editable_folder", "project_folder", "reinstall"]
 
 
 def project_folder(direct_url: Mapping[str, Any]) -> Path | None:
@@ -28,3 +29,9 @@ def editable_folder(dist: str) -> Path | None:
     except (PackageNotFoundError, OSError, ValueError):
         return None
     return project_folder(direct_url) if isinstance(direct_url, Mapping) else None
+
+
+def reinstall(dist: str) -> str:
+    """The command that installs it anew: from an index, or from the folder where somebody works on it."""
+    folder = editable_folder(dist)
+    return f"pip install --force-reinstall {dist}" if folder is None else f"pip install -e {shlex.quote(str(folder))}"

@@ -129,6 +129,10 @@ def _remedy(record: Record, found: object) -> str:
         return f"this host is too old for it: pip install --upgrade penrose-host   (or an older {record.dist})"
     if type(version) is int and version not in _accepted():
         return f"it is too old for this host: pip install --upgrade {record.dist}   (or an older penrose-host)"
+    from penrose_host.plugins.editable import editable_folder  # only what does not fit needs it
+
+    if folder := editable_folder(record.dist):
+        return f"change it in {folder}; its contract tests say more: pytest {shlex.quote(str(folder))}"
     return f"look for a release that fits this host: pip install --upgrade {record.dist} penrose-host"
 
 
@@ -142,20 +146,14 @@ def _shown(cause: BaseException) -> str:
 
 
 def _broken(record: Record, what: str) -> PluginBroken:
+    from penrose_host.plugins.editable import reinstall  # only what is broken needs it
+
     return PluginBroken(
         f"{_origin(record)} is broken: {what}",
         plugin=record.name,
         kind=record.kind,
         dist=record.dist,
         version=record.version,
-        hint=f"try: {_reinstall(record.dist)}   "
+        hint=f"try: {reinstall(record.dist)}   "
         f"(to see where it fails: penrose plugins show {record.name} --traceback; all that is wrong: penrose doctor)",
     )
-
-
-def _reinstall(dist: str) -> str:
-    """The command that installs it anew: from an index, or from the folder where somebody works on it."""
-    from penrose_host.plugins.editable import editable_folder  # only what is broken needs it
-
-    folder = editable_folder(dist)
-    return f"pip install --force-reinstall {dist}" if folder is None else f"pip install -e {shlex.quote(str(folder))}"

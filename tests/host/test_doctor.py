@@ -209,6 +209,17 @@ def test_a_name_that_two_distributions_have_is_a_problem_until_one_is_blocked(ba
     assert examined(bare, "--block", "penrose-other:mine")[0] == 0
 
 
+def test_a_broken_editable_plugin_is_installed_again_from_its_folder(bare, tmp_path):
+    project = tmp_path / "penrose-sick"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[project.entry-points."penrose.hooks"]\nsick = "sick_hook:Hook"\n')
+    url = json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}})
+    add_hook(bare, "sick", "raise OSError", direct_url__json=url)
+    (finding,) = examined(bare)[1]["findings"]
+    assert finding["code"] == "broken-plugin"
+    assert f"try: pip install -e {project} " in finding["hint"]
+
+
 def test_metadata_that_is_wrong_is_a_problem_with_what_to_type(bare):
     (add_hook(bare, "lost") / "METADATA").unlink()
     add_hook(bare, "old", requires=["penrose-host>=9"])

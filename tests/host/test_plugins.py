@@ -275,6 +275,16 @@ def test_a_broken_editable_plugin_is_installed_again_from_its_folder(site, tmp_p
     assert f"try: pip install -e '{folder}'" in str(raised.value)
 
 
+def test_an_editable_plugin_that_lacks_something_is_changed_in_its_folder(site, tmp_path):
+    source = "from penrose_host import Executor\nclass Mine(Executor): api_version = 1\n"
+    info = site.add("penrose-bad", {"penrose.executors": {"bad": "bad_executor:Mine"}}, {"bad_executor": source})
+    folder = tmp_path / "my plugins" / "penrose-bad"
+    (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}))
+    with pytest.raises(PluginIncompatible, match="lacks close, export") as raised:
+        load(only_record(site))
+    assert f"change it in {folder}; its contract tests say more: pytest '{folder}'" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[1]", '{"url": 3, "dir_info": {"editable": true}}', '{"url": "file:///x"}']
 )

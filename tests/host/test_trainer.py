@@ -209,6 +209,29 @@ def test_non_finite_loss_can_be_skipped_and_is_counted() -> None:
     assert (trainer.progress.trained_rows, trainer.progress.skipped_rows) == (8, 4)
 
 
+@pytest.mark.parametrize("labels_on_arrival", [True, False])
+@pytest.mark.parametrize(
+    ("method", "gives", "what"),
+    [
+        ("train", None, r"`train` gave None in step 1 instead of a StepResult"),
+        ("train", {"y": 0.5}, r"`train` gave \{'y': 0\.5\} in step 1"),
+        ("predict", {}, r"the scores of 'y' are not float32 \[4\]: KeyError"),
+        ("predict", None, r"the scores of 'y' are not float32 \[4\]: TypeError"),
+        ("predict", {"y": np.zeros((4, 2))}, r"the scores of 'y' are not float32 \[4\]: ValueError: .*\(4,2\)"),
+        ("predict", {"y": "many"}, r"the scores of 'y' are not float32 \[4\]: ValueError"),
+    ],
+)
+def test_an_executor_that_gives_something_else_is_named(
+    monkeypatch: pytest.MonkeyPatch, labels_on_arrival: bool, method: str, gives: object, what: str
+) -> None:
+    trainer = make_trainer(labels_on_arrival=labels_on_arrival, span=None)
+    monkeypatch.setattr(trainer.executor, method, lambda *_: gives)
+    rows = make_rows(list(range(12)), label=[float("nan")] * 12 if method == "predict" else None)
+    with pytest.raises(TrainingError, match=rf"rows_support\.ScribeExecutor .*{what}") as caught:
+        trainer.process(rows)
+    assert "ExecutorContract" in str(caught.value)
+
+
 def test_too_many_waiting_rows_are_an_error_that_names_the_option() -> None:
     trainer = make_trainer(max_waiting=5, span=None)
     with pytest.raises(TrainingError, match=r"waiting\.max_rows"):

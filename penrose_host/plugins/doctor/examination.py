@@ -17,6 +17,7 @@ from penrose_host.plugins.doctor.installed import installed
 from penrose_host.plugins.doctor.metadata import of_metadata
 from penrose_host.plugins.doctor.probing import TIME_LIMIT, Probe, probe
 from penrose_host.plugins.doctor.requirements import of_requirements
+from penrose_host.plugins.editable import reinstall
 from penrose_host.plugins.index import Index, Record, normalise, scan
 from penrose_host.plugins.selection import forbidden
 
@@ -133,7 +134,7 @@ def _of_plugin(plugin: Examined) -> Iterator[Finding]:
             "broken-plugin",
             subject,
             f"{record.dist} {record.version}: {record.fault}",
-            f"pip install --force-reinstall {record.dist}",
+            reinstall(record.dist),
         )
     if probe is None:
         return
@@ -142,8 +143,7 @@ def _of_plugin(plugin: Examined) -> Iterator[Finding]:
             _CODES.get(probe.code, probe.code),
             subject,
             probe.message or probe.code,
-            probe.hint
-            or f"try: pip install --force-reinstall {record.dist}   (see where it fails: penrose doctor --traceback)",
+            probe.hint or f"try: {reinstall(record.dist)}   (see where it fails: penrose doctor --traceback)",
             traceback=probe.traceback,
         )
     elif probe.seconds is not None and probe.seconds > SLOW_SECONDS:
