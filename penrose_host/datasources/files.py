@@ -192,7 +192,7 @@ class FilesSource(DataSource):
             if name in self._stamps:
                 self._unchanged(file, self._stamps[name], handle, "since it was looked at")
             with file.access():
-                stamp = take_stamp(handle)
+                stamp = take_stamp(handle, changed=file.changed())
             reader = open_reader(file, handle, self.options, schema, grows=self._grows(file))
             if reader is None:
                 self._handles.pop(name).close()
@@ -208,7 +208,8 @@ class FilesSource(DataSource):
         size = handle.tell() if self._may_grow(file) else None
         self._unchanged(file, self._stamps[name], handle, "while it was read")
         with file.access():
-            self._stamp(name, replace(take_stamp(handle, size), rows=self._assigned[name]))
+            stamp = take_stamp(handle, size, file.changed())
+        self._stamp(name, replace(stamp, rows=self._assigned[name]))
         self._readers.pop(name).close()
         self._handles.pop(name).close()
         self._unfinished.remove(name)
@@ -223,7 +224,7 @@ class FilesSource(DataSource):
     def _unchanged(self, file: DataFile, stamp: Stamp, handle: pa.NativeFile, when: str) -> Stamp:
         """What is true of the file now. Raises SourceError where it is not what the stamp says any more."""
         with file.access():
-            change, now = what_changed(stamp, handle, may_grow=self._may_grow(file))
+            change, now = what_changed(stamp, handle, may_grow=self._may_grow(file), changed=file.changed())
         if change:
             raise SourceError(
                 f"{file.path} has changed {when}: {change}", plugin="files", partition=file.name, hint=_HINT

@@ -35,6 +35,13 @@ class DataFile:
     def local(self) -> bool:
         return _is_local(self.filesystem)
 
+    def changed(self) -> int | None:
+        """When a local file was written to last, in nanoseconds since 1970; None of others, and once it was deleted."""
+        try:
+            return Path(self.path).stat().st_mtime_ns if self.local else None
+        except FileNotFoundError:
+            return None
+
     def open(self) -> pa.NativeFile:
         """The file's bytes, seekable. Raises SourceError."""
         import pyarrow as pa

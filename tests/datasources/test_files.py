@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import random
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream
 from penrose_host.datasources.files import FilesSource
+from penrose_host.datasources.stamps import SPAN
 from penrose_host.errors import SourceError, WrongStream
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -418,6 +420,70 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_an_error(files, tmp_path):
         with pytest.raises(SourceError, match=rf"{name} has changed while it was read"):
             source.read(100, 1.0), source.read(100, 1.0)
         source.close()
+
+
+def edited(path, place, *, touched=True):
+    """Flips a bit in the file, which keeps its length."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+    # Two writes may fall into one tick of the file system's clock.
+    time = before.st_mtime_ns + (1_000_000 if touched else 0)
+    os.utime(path, ns=(before.st_atime_ns, time))
+
+
+@quick
+@given(data=st.data(), rows=st.sampled_from([10, 20_000, 130_000]))
+def test_a_local_file_of_a_megabyte_is_compared_byte_by_byte(files, tmp_path, data, rows):
+    path = tmp_path / "a.csv"
+    put(path, range(100_000, 100_000 + rows))
+    stamps = stamps_after(files(path))
+    edited(path, data.draw(st.integers(0, path.stat().st_size - 1)))
+    with pytest.raises(SourceError, match=r"a\.csv has changed since the checkpoint: its first"):
+        files(path).expect(stamps)
+
+
+@pytest.mark.parametrize("read_rows", [5, 10**6])
+def test_of_a_larger_file_samples_are_compared(files, tmp_path, read_rows):
+    path = tmp_path / "a.csv"
+    put(path, range(1_000_000, 1_400_000))
+    stamps = stamps_after(files(path), read_rows)
+    middle = path.stat().st_size // 2
+    for place in (0, SPAN, path.stat().st_size - SPAN - 1):
+        edited(path, place)
+        with pytest.raises(SourceError, match=r"a\.csv has changed since the checkpoint"):
+            files(path).expect(stamps)
+        edited(path, place)
+    put(path, [*range(1_000_000, 1_200_000), *range(1_200_001, 1_220_001), *range(1_220_000, 1_400_000)])
+    assert path.stat().st_size // 2 == middle
+    with pytest.raises(SourceError, match=r"a\.csv has changed since the checkpoint"):
+        files(path).expect(stamps)
+
+
+def test_a_copy_has_another_time_and_is_the_same_file(files, tmp_path):
+    path = tmp_path / "a.csv"
+    put(path, range(400_000))
+    stamps = stamps_after(files(path))
+    os.utime(path, (1, 1))
+    again = files(path)
+    again.expect(stamps)
+    # From now on the new time is known: what the page says is not noticed is not even looked at.
+    edited(path, path.stat().st_size // 2, touched=False)
+    files(path).expect(again.stamps())
+
+
+def test_by_a_stamp_without_the_middle_the_ends_are_compared(files, tmp_path):
+    path = tmp_path / "a.csv"
+    put(path, range(400_000))
+    (stamp,) = stamps_after(files(path)).values()
+    old = {key: value for key, value in json.loads(stamp).items() if key not in ("middle", "changed")}
+    files(path).expect({"a.csv": json.dumps(old)})
+    edited(path, 0)
+    with pytest.raises(SourceError, match=r"a\.csv has changed"):
+        files(path).expect({"a.csv": json.dumps(old)})
 
 
 def test_parquet_may_not_grow(files, tmp_path):
