@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
+    from penrose_host.batch import Reject
     from penrose_host.checkpoints import Checkpoint
     from penrose_host.interfaces import RunResult
     from penrose_host.loop import Loop
@@ -67,6 +68,13 @@ class Display:
             self._write(json.dumps({"event": "report", **report}))
         elif self._live is None:
             self._write(_line(report))
+
+    def bad_rows(self, rows: int, bad_rows: int, last: Reject) -> None:
+        """Many rows could not be used since the last report."""
+        where = f"partition {last.partition!r}, offset {last.offset}"
+        text = f"{bad_rows:,} bad rows, {rows:,} rows scored; the last bad one is {where}: {last.reason}"
+        facts = {"partition": last.partition, "offset": last.offset, "reason": last.reason}
+        self._event("bad-rows", text, rows=rows, bad_rows=bad_rows, **facts)
 
     def note(self, text: str, event: str = "note", **facts: Any) -> None:
         """Something a person should know; a machine gets the facts of the `event`."""
@@ -143,6 +151,7 @@ def _facts(loop: Loop, rate: float) -> dict[str, str]:
     session = loop.session
     metrics = session.metrics.values()
     loss = session.progress.mean_loss()
+    bad = {"bad rows": f"{session.progress.bad_rows:,}"} if session.progress.bad_rows else {}
     last = session.last_checkpoint
     age = "none yet" if last is None else f"{last.id}, {max(time.time() - last.created, 0):.0f} s ago"
     return {
@@ -153,6 +162,7 @@ def _facts(loop: Loop, rate: float) -> dict[str, str]:
         "auc": _number(metrics.get("auc")),
         "auc (window)": _number((metrics.get("window") or {}).get("auc")),
         "waiting": f"{len(session.trainer.waiting):,}",
+        **bad,
         "checkpoint": age,
     }
 

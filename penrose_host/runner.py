@@ -209,6 +209,7 @@ class HostRuntime(Runtime):
                 role=role,
                 index=index,
                 on_report=self._display.report if self._display is not None else None,
+                on_bad_rows=self._display.bad_rows if self._display is not None else None,
                 skip_steps=skip,
             ),
             checkpoint,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,11 @@ __all__ = ["Session", "SessionParts"]
 
 @dataclass(frozen=True, slots=True)
 class SessionParts:
-    """What the runner made for a session. `on_report` sees every report that is written."""
+    """What the runner made for a session.
+
+    `on_report` sees every report that is written; `on_bad_rows` how many rows were bad, and the last of them, where
+    that many of them came that a report would be due.
+    """
 
     job: Job
     fingerprint: Mapping[str, Any]
@@ -52,6 +56,7 @@ class SessionParts:
     role: Role = Role.CHIEF
     index: int = 0
     on_report: Callable[[Mapping[str, Any]], None] | None = None
+    on_bad_rows: Callable[[int, int, Reject], None] | None = None
     skip_steps: frozenset[int] = frozenset()
 
 
@@ -112,6 +117,8 @@ class Session:
         self._sequence = checkpoint.manifest.sequence if checkpoint else 0
         self._checkpointer = Checkpointer()
         self._next_report = self._report_after(progress.rows)
+        self._told_bad_rows = progress.bad_rows
+        self._last_bad: Reject | None = None
         # Rows and clock at the last report, and at the last one that told of fewer rows.
         self._reported = self._before = (progress.rows, time.perf_counter())
         # A run that has nothing left to do ends with what its checkpoint measured.
@@ -142,7 +149,7 @@ class Session:
         """Partition → stamp of its content, as the checkpoint knew it."""
         return self._source_state
 
-    def take(self, rows: Rows | None, rejects: Iterable[Reject], stamps: Mapping[str, str] | None = None) -> None:
+    def take(self, rows: Rows | None, rejects: Collection[Reject], stamps: Mapping[str, str] | None = None) -> None:
         """Take rows and rejects. Raises BadRow under `bad_rows: fail`."""
         for reject in rejects:
             if self._parts.job.bad_rows == "fail":
@@ -153,6 +160,9 @@ class Session:
         if rows is not None:
             self.trainer.add(rows)
         self.settle()
+        self._last_bad = max(rejects, key=lambda reject: reject.offset, default=self._last_bad)
+        if self.progress.bad_rows - self._told_bad_rows >= self._parts.job.report.rows:
+            self._tell_bad_rows()
 
     def forget(self, partitions: Iterable[str]) -> None:
         """The source will never name these partitions again: neither will positions, clocks and stamps."""
@@ -188,6 +198,7 @@ class Session:
             "time": time.time(),
             "final": final,
         }
+        self._told_bad_rows = progress.bad_rows
         progress.forget_losses()
         self._lines.append(json.dumps(report).encode())
         self.last_report = report
@@ -195,6 +206,16 @@ class Session:
             self._parts.on_report(report)
         self._parts.hooks.reported(report)
         return report
+
+    def _tell_bad_rows(self) -> None:
+        """A flood of bad rows is shown while it lasts; reports come by rows scored.
+
+        How many bad rows have arrived before the next row is scored is chance, so that no line of `metrics.jsonl`,
+        which is the same whenever the same rows are read, can tell of it.
+        """
+        self._told_bad_rows = self.progress.bad_rows
+        if self._parts.on_bad_rows is not None and self._last_bad is not None:
+            self._parts.on_bad_rows(self.progress.rows, self.progress.bad_rows, self._last_bad)
 
     def _figures(self, bad_rows: int, position: Position) -> dict[str, Any]:
         """What a report says of this instant, but for what belongs to the clock."""

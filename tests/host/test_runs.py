@@ -134,6 +134,31 @@ def test_bad_rows_are_counted_once_or_kept_once(tmp_path: Path, stops: list[int]
     ]
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(("partitions", "good"), [(1, False), (2, True)])
+def test_a_flood_of_bad_rows_is_shown_while_it_lasts(
+    tmp_path: Path, log_format: LogFormat, partitions: int, good: bool
+) -> None:
+    def told(run_dir: Path, chunk: int) -> list[str]:
+        said = io.StringIO()
+        source = {"bad": range(500), "partitions": partitions, "chunk": chunk}
+        result = run(make_job(run_dir, source=source, bad_rows="skip"), display=Display(log_format, said))
+        assert (result.rows, result.metrics["bad_rows"]) == (500 if good else 0, 500)
+        return [line for line in said.getvalue().splitlines() if "made bad" in line]
+
+    lines = told(tmp_path / "one", 50)
+    assert len(lines) >= 4
+    if not good:
+        counts = [100, 200, 300, 400, 500]
+        texts = [f"{n} bad rows, 0 rows scored; the last bad one is partition 'p0', offset {n - 1}" for n in counts]
+        assert all(text in line for text, line in zip(texts, lines, strict=True))
+    if log_format == "json":
+        assert {json.loads(line)["event"] for line in lines} == {"bad-rows"}
+    # How rows come in chunks is chance: what the run leaves does not depend on it.
+    told(tmp_path / "other", 64)
+    assert reports(tmp_path / "one") == reports(tmp_path / "other")
+
+
 def test_a_position_of_another_stream_is_refused(tmp_path: Path) -> None:
     run(make_job(tmp_path, until={"rows": 100}))
     with pytest.raises(WrongStream, match=r"'memory'.*'other'"):
