@@ -64,17 +64,17 @@ def quiet_block(contender: Contender, stream: str, first: int, options: argparse
     return best
 
 
-def report(stream: str, blocks: dict[str, list[tuple[float, float]]]) -> None:
-    """Medians, spread and ratios of one stream."""
+def report(stream: str, blocks: dict[str, list[tuple[float, float]]], quiet: float) -> None:
+    """Medians, spread and ratios of one stream, and how many blocks never had the machine to themselves."""
     medians = {name: statistics.median(speed for speed, _ in results) for name, results in blocks.items()}
     for name, results in blocks.items():
         speeds = [speed / 1e6 for speed, _ in results]
-        others = max(others for _, others in results)
+        disturbed = sum(others > quiet for _, others in results)
         line = f"{stream:>8} · {name:<7}{medians[name] / 1e6:7.2f} M ids/s ({min(speeds):.2f} to {max(speeds):.2f})"
         if OURS in medians and name != OURS:
             asked = ASKED.get((stream, name))
             line += f" · ours {medians[OURS] / medians[name]:.2f}×" + (f" (asked: {asked:g}×)" if asked else "")
-        print(line + f" · others at most {others:.2f} cores", flush=True)
+        print(line + (f" · {disturbed} of {len(results)} blocks disturbed" if disturbed else ""), flush=True)
 
 
 def compare(rows: int, names: list[str], options: argparse.Namespace) -> None:
@@ -99,7 +99,7 @@ def compare(rows: int, names: list[str], options: argparse.Namespace) -> None:
                     for contender in contenders:
                         first = (repeat + 1) * options.steps
                         blocks[contender.name].append(quiet_block(contender, stream, first, options))
-                report(stream, blocks)
+                report(stream, blocks, options.quiet)
         finally:
             for contender in contenders:
                 contender.close()
