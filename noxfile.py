@@ -19,6 +19,7 @@ DISTRIBUTIONS = (
     "contrib/penrose-flights",
     "contrib/penrose-river",
     "contrib/penrose-sklearn",
+    "tfplus_ext",
 )
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
@@ -47,20 +48,30 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Every plugin's tests against the installed wheel of the lowest host version that it declares."""
+    """Every plugin's tests against the installed wheel of the lowest host version that it declares.
+
+    Of the host's own plugins, the contracts.
+    """
     tests = {path: f"tests/{Path(path).name.removeprefix('penrose-')}" for path in DISTRIBUTIONS if path != "."}
     built = Path(session.create_tmp()).resolve()
+    for stale in built.glob("*.whl"):
+        stale.unlink()
     for version in sorted({lowest_host(path) for path in tests}):
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), host_source(session, version))
     for path in tests:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
-    session.install("-c", "constraints.txt", *map(str, sorted(built.glob("*.whl"))), *TEST_TOOLS)
+    wheels = [str(path) for path in sorted(built.glob("*.whl"))]
+    session.install("-c", "constraints.txt", *wheels, *TEST_TOOLS)
+    # An environment that is used again has wheels of the same version, and pip would leave them.
+    session.install("--no-deps", "--force-reinstall", *wheels)
     # Without the folder where it starts on its path, a child process of a test finds the wheel and not this tree.
     installed = {"PYTHONSAFEPATH": "1"}
-    found = "import penrose_host as host; assert 'site-packages' in host.__file__, host.__file__"
-    session.run("python", "-c", found, env=installed)
+    check = "import penrose_host as host; assert 'site-packages' in host.__file__, host.__file__"
+    session.run("python", "-c", check, env=installed)
     folders = [folder for folder in tests.values() if Path(folder).is_dir()]
-    session.run("pytest", "-m", "not slow", *folders, env=installed)
+    built_in = [str(path) for path in sorted(Path("tests").glob("*/test_contract_*.py"))]
+    built_in = [path for path in built_in if str(Path(path).parent) not in folders]
+    session.run("pytest", "-m", "not slow", *folders, *built_in, env=installed)
 
 
 def lowest_host(path: str) -> str:

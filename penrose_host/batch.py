@@ -174,20 +174,34 @@ class StepInfo:
     """What makes a parameter update recognisable when it is sent twice or by a replaced process.
 
     `worker` sent it, in its `incarnation`-th life, as its `sequence`-th step; `position` is where the
-    stream goes on after the rows scored so far (worked out only when asked for).
+    stream goes on after the rows scored so far; `event_time` is that of the latest row of the step, in
+    microseconds since 1970, None where it is not known: the clock of everything that ages. Both are worked
+    out only when asked for.
     """
 
-    __slots__ = ("_position", "incarnation", "sequence", "worker")
+    __slots__ = ("_event_time", "_position", "incarnation", "sequence", "worker")
 
-    def __init__(self, worker: int, incarnation: int, sequence: int, position: Callable[[], Position]) -> None:
+    def __init__(
+        self,
+        worker: int,
+        incarnation: int,
+        sequence: int,
+        position: Callable[[], Position],
+        event_time: Callable[[], int] | None = None,
+    ) -> None:
         self.worker = worker
         self.incarnation = incarnation
         self.sequence = sequence
         self._position = position
+        self._event_time = event_time
 
     @property
     def position(self) -> Position:
         return self._position()
+
+    @property
+    def event_time(self) -> int | None:
+        return None if self._event_time is None else self._event_time()
 
     def __repr__(self) -> str:
         return f"StepInfo(worker={self.worker}, incarnation={self.incarnation}, sequence={self.sequence})"

@@ -198,13 +198,14 @@ class Trainer:
             micro = batch.slice(start, end)
             known = labelled[start:end]
             if known.all():
-                given = self._train(micro, partial(self.progress.position_after, block, end))
+                position = partial(self.progress.position_after, block, end)
+                given = self._train(micro, block.event_time[start:end], position)
                 self._store(scores, start, end, given if given is not None else self.executor.predict(micro))
                 continue
             self._store(scores, start, end, self.executor.predict(micro))
             if known.any():
-                trainable = block.take(start + np.flatnonzero(known)).batch()
-                self._train(trainable, partial(self.progress.position_after, block, end))
+                labels = block.take(start + np.flatnonzero(known))
+                self._train(labels.batch(), labels.event_time, partial(self.progress.position_after, block, end))
         block = block.with_scores(scores)
         self._measure(block if labelled.all() else block.take(np.flatnonzero(labelled)))
         return block
@@ -226,11 +227,11 @@ class Trainer:
         due = due.take(order)
         bounds = np.searchsorted(when[order], np.arange(count + 1)).tolist()
 
-        batch, due_batch = block.batch(), due.batch()
+        batch = block.batch()
         scores = self._empty_scores(len(block))
         for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             self._train_steps(
-                due_batch, bounds[number], bounds[number + 1], partial(self.progress.position_after, block, start)
+                due, bounds[number], bounds[number + 1], partial(self.progress.position_after, block, start)
             )
             self._store(scores, start, end, self.executor.predict(batch.slice(start, end)))
 
@@ -257,22 +258,28 @@ class Trainer:
             whole = len(due)
         self.waiting.add(due.take(slice(whole, len(due))))
         due = due.take(slice(0, whole))
-        self._train_steps(due.batch(), 0, len(due), self.progress.position)
+        self._train_steps(due, 0, len(due), self.progress.position)
         self._measure(due)
         return True
 
-    def _train_steps(self, batch: EncodedBatch, start: int, end: int, position: Callable[[], Position]) -> None:
+    def _train_steps(self, due: Rows, start: int, end: int, position: Callable[[], Position]) -> None:
+        batch = due.batch()
         for first in range(start, end, self.config.max_rows):
-            self._train(batch.slice(first, min(first + self.config.max_rows, end)), position)
+            stop = min(first + self.config.max_rows, end)
+            self._train(batch.slice(first, stop), due.event_time[first:stop], position)
 
-    def _train(self, batch: EncodedBatch, position: Callable[[], Position]) -> Mapping[str, Float32] | None:
+    def _train(
+        self, batch: EncodedBatch, event_time: Int64, position: Callable[[], Position]
+    ) -> Mapping[str, Float32] | None:
         """One training step; returns its scores, None where nothing was trained."""
         progress = self.progress
         progress.sequence += 1
         if progress.sequence in self._skip_steps:
             progress.skipped_rows += len(batch)
             return None
-        step = StepInfo(self.config.worker, self.incarnation, progress.sequence, position)
+        step = StepInfo(
+            self.config.worker, self.incarnation, progress.sequence, position, lambda: int(event_time.max())
+        )
         result = self.executor.train(batch, step)
         if not isinstance(result, StepResult):
             raise self._unfit(f"`train` gave {result!r:.80} in step {progress.sequence} instead of a StepResult")

@@ -20,12 +20,17 @@ __all__ = ["decode", "encode"]
 
 Array = npt.NDArray[Any]
 
-_DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "I64": np.dtype("<i8"),
+    "U32": np.dtype("<u4"),
+}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
 def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Iterator[Buffer]:
-    """The file, in pieces that share the arrays' memory (C-contiguous float32, int32 or int64)."""
+    """The file, in pieces that share the arrays' memory (C-contiguous float32, int32, uint32 or int64)."""
     yield _header(tensors, metadata)
     for array in tensors.values():
         yield array.reshape(-1).view(np.uint8).data

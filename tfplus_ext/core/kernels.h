@@ -1,0 +1,68 @@
+// The loops over whole rows. They are compiled once for each instruction set, and chosen when the process starts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tfplus {
+
+/// State beside each row: one number a weight, or one a row. `initial` names the parameter that it starts at, if any.
+struct SlotInfo {
+  std::string name;
+  bool per_row = false;
+  std::string initial = {};
+};
+
+/// A parameter with its default and the values it may take: at least `low`, below `high`.
+struct ParameterInfo {
+  std::string name;
+  double standard;
+  double low;
+  double high;
+};
+
+/// The different rows of one step. Slots follow the weights, in the order of the optimizer's description.
+struct UpdateBatch {
+  size_t count;
+  float* const* rows;             // a null pointer: not a row, or one to leave alone
+  const float* const* gradients;  // summed, `width` numbers each
+  size_t width;
+  size_t stride;
+  const double* parameters;
+};
+
+struct OptimizerInfo {
+  std::string name;
+  std::vector<SlotInfo> slots;
+  std::vector<ParameterInfo> parameters;
+  void (*update)(const UpdateBatch& batch);
+};
+
+struct Kernels {
+  /// out[positions[i]] = *rows[which[i]], zeros where that is null. `positions` may be null: 0, 1, 2, …
+  void (*gather)(float* out, const uint32_t* positions, const uint32_t* which, const float* const* rows, size_t count,
+                 size_t width);
+  /// Adds up gradients of the same row, in order. `slot[which[i]]` is kAlone where the row comes once, and is not
+  /// copied then; otherwise the place in `sums` (zeroed by the caller).
+  void (*sum)(float* sums, const float* gradients, const uint32_t* positions, const uint32_t* which,
+              const uint32_t* slot, size_t count, size_t width);
+  /// Whether all numbers are finite, and small enough to be squared.
+  bool (*usable)(const float* numbers, size_t count);
+  std::vector<OptimizerInfo> optimizers;
+};
+
+constexpr uint32_t kAlone = 0xFFFFFFFF;
+/// Gradients at and beyond this would leave float32 when they are squared.
+constexpr float kTooLarge = 1e18f;
+
+/// The fastest that this processor can run.
+const Kernels& kernels();
+/// The instruction set of `kernels()`: "avx512", "avx2" or "generic".
+const char* instruction_set();
+
+/// The optimizer of that name; null where there is none.
+const OptimizerInfo* find_optimizer(const std::string& name);
+
+}  // namespace tfplus

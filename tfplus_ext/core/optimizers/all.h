@@ -1,0 +1,27 @@
+// Every optimizer. A new one is a file like its neighbours, a line here, and its name in the list of kernels.cpp.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "../kernels.h"
+
+namespace tfplus {
+namespace TFPLUS_ISA {
+
+constexpr double kSmallest = std::numeric_limits<float>::min();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+}  // namespace TFPLUS_ISA
+}  // namespace tfplus
+
+#include "adagrad.h"
+#include "adam.h"
+#include "ftrl.h"
+#include "group_adam.h"
+#include "rectified_adam.h"
+#include "rowwise_adagrad.h"
+#include "sgd.h"
+#include "sparse_group_ftrl.h"

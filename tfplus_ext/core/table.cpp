@@ -1,0 +1,448 @@
+#include "table.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace tfplus {
+
+namespace {
+
+/// Batches below this are not worth waking a thread for.
+constexpr size_t kSmallBatch = 4096;
+
+size_t stride_of(const OptimizerInfo& optimizer, size_t width) {
+  size_t stride = width;
+  for (const SlotInfo& slot : optimizer.slots) stride += slot.per_row ? 1 : width;
+  return stride;
+}
+
+const OptimizerInfo& optimizer_of(const std::string& name) {
+  const OptimizerInfo* found = find_optimizer(name);
+  if (found == nullptr) throw std::invalid_argument("no optimizer is called " + name);
+  return *found;
+}
+
+const TableOptions& checked(const TableOptions& options) {
+  if (options.width < 1 || options.width > 1024) throw std::invalid_argument("width must be from 1 to 1024");
+  if (options.threads < 1 || options.threads > 256) throw std::invalid_argument("threads must be from 1 to 256");
+  const size_t shards = options.shards;
+  if (shards < 1 || shards > kMostShards || (shards & (shards - 1)) != 0) {
+    throw std::invalid_argument("shards must be a power of two, at most " + std::to_string(kMostShards));
+  }
+  return options;
+}
+
+}  // namespace
+
+Table::Table(const TableOptions& options)
+    : options_(checked(options)),
+      kernels_(kernels()),
+      optimizer_(optimizer_of(options.optimizer)),
+      layout_(options.width, stride_of(optimizer_, options.width)),
+      initializer_(options.initializer, options.initial, options.seed),
+      shard_mask_(static_cast<uint32_t>(options.shards - 1)),
+      arena_(layout_.chunk_bytes()),
+      threads_(std::min(options.threads, options.shards)) {
+  const std::vector<ParameterInfo>& known = optimizer_.parameters;
+  if (options_.parameters.size() != known.size()) throw std::invalid_argument("a parameter is missing");
+  for (const SlotInfo& slot : optimizer_.slots) {
+    double initial = 0;
+    for (size_t i = 0; i < known.size(); ++i) {
+      if (known[i].name == slot.initial) initial = options_.parameters[i];
+    }
+    first_slots_.insert(first_slots_.end(), slot.per_row ? 1 : layout_.width, static_cast<float>(initial));
+  }
+  for (size_t i = 0; i < options_.shards; ++i) {
+    // From 0.70 to 0.80, each its own: shards fill at the same rate and should not grow in the same step.
+    const double spread = 0.6180339887498949 * static_cast<double>(i);
+    shards_.push_back(std::make_unique<Shard>(layout_, arena_, 0.70 + 0.10 * (spread - std::floor(spread))));
+  }
+  groups_.resize(threads_.size());
+}
+
+// -- batches -------------------------------------------------------------------------------------
+
+void Table::each_group(const std::function<void(Group&)>& task) {
+  if (used_groups_ == 1) return task(groups_[0]);
+  threads_.run([&](size_t part) { task(groups_[part]); });
+}
+
+void Table::find(const int64_t* keys, size_t n) {
+  if (n > std::numeric_limits<uint32_t>::max() - 1) throw std::length_error("a batch has at most 2^32 - 2 keys");
+  forget_batch();
+  used_groups_ = n < kSmallBatch ? 1 : threads_.size();
+  if (used_groups_ == 1) {
+    groups_[0].positions = nullptr;
+    groups_[0].count = n;
+  } else {
+    split_.prepare(used_groups_);
+    threads_.run([&](size_t part) { split_.scan(keys, n, part, used_groups_, shard_mask_); });
+    for (size_t group = 0; group < used_groups_; ++group) split_.collect(group, used_groups_, groups_[group]);
+  }
+  each_group([&](Group& group) {
+    group.distinguish(
+        keys,
+        [&](size_t u) {
+          const uint64_t hash = hash_key(group.keys[u]);
+          shard_of(hash).prefetch(hash);
+        },
+        [&](size_t u) {
+          const int64_t key = group.keys[u];
+          const uint64_t hash = hash_key(key);
+          Shard& shard = shard_of(hash);
+          const uint32_t row = shard.find(key, hash);
+          group.rows[u] = row;
+          if (row == kNoRow) {
+            group.values[u] = nullptr;
+            return;
+          }
+          group.values[u] = shard.values(row);
+          __builtin_prefetch(group.values[u]);
+          __builtin_prefetch(&shard.meta(row), 1);
+        });
+  });
+}
+
+bool Table::carried(const int64_t* keys, size_t n) const {
+  return carried_ && n == last_count_ && std::memcmp(keys, last_keys_.data(), n * sizeof(int64_t)) == 0;
+}
+
+void Table::gather(float* out) {
+  each_group([&](Group& group) {
+    kernels_.gather(out, group.positions, group.which.data(), group.values.data(), group.count, layout_.width);
+  });
+}
+
+void Table::look(const int64_t* keys, size_t n, Unseen unseen, float* out) {
+  Turn turn(*this);
+  find(keys, n);
+  if (unseen == Unseen::first_value) {
+    each_group([&](Group& group) {
+      size_t missing = 0;
+      for (size_t u = 0; u < group.different; ++u) missing += group.values[u] == nullptr;
+      float* row = group.sums.resize(missing * layout_.width);
+      for (size_t u = 0; u < group.different; ++u) {
+        if (group.values[u] != nullptr) continue;
+        initializer_.fill(group.keys[u], row, layout_.width);
+        group.values[u] = row;
+        row += layout_.width;
+      }
+    });
+  }
+  gather(out);
+}
+
+void Table::lookup(const int64_t* keys, size_t n, float* out) {
+  Turn turn(*this);
+  find(keys, n);
+  make_room(keys, n);
+  each_group([&](Group& group) { admit(group); });
+  ++counters_.lookups;
+  gather(out);
+  std::memcpy(last_keys_.resize(n), keys, n * sizeof(int64_t));
+  last_count_ = n;
+  carried_ = true;
+}
+
+void Table::admit(Group& group) {
+  for (size_t u = 0; u < group.different; ++u) {
+    const uint32_t row = group.rows[u];
+    const int64_t key = group.keys[u];
+    const uint64_t hash = hash_key(key);
+    Shard& shard = shard_of(hash);
+    if (row != kNoRow) {
+      shard.touch(row);
+    } else if (admitted(shard, key, hash, group.repeats[u])) {
+      make(shard, group, u, hash);
+    } else {
+      continue;
+    }
+    Meta& meta = shard.meta(group.rows[u]);
+    const uint32_t room = std::numeric_limits<uint32_t>::max() - meta.count;
+    meta.count += std::min(room, group.repeats[u]);
+  }
+}
+
+bool Table::admitted(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats) {
+  switch (options_.admission) {
+    case Admission::always: return true;
+    case Admission::probability: {
+      const uint64_t draw = mix(mix(static_cast<uint64_t>(key) + mix(options_.seed)) + counters_.lookups);
+      const double passed = 1.0 - std::pow(1.0 - options_.admit, repeats);
+      return static_cast<double>(draw >> 11) * 0x1p-53 < passed;
+    }
+    case Admission::count: break;
+  }
+  Candidate* candidate = shard.candidate(key, hash);
+  const uint64_t seen = (candidate == nullptr ? 0 : candidate->count) + uint64_t{repeats};
+  if (static_cast<double>(seen) >= options_.admit) return true;
+  if (candidate == nullptr) {
+    shard.add_candidate(key, hash, repeats, static_cast<uint32_t>(counters_.now), Candidate::kDirty);
+  } else {
+    candidate->count = static_cast<uint32_t>(seen);
+    candidate->time = static_cast<uint32_t>(counters_.now);
+    candidate->changed |= Candidate::kDirty;
+  }
+  return false;
+}
+
+void Table::make(Shard& shard, Group& group, size_t u, uint64_t hash) {
+  const int64_t key = group.keys[u];
+  const uint32_t row = shard.insert(key, hash);
+  float* values = shard.values(row);
+  initializer_.fill(key, values, layout_.width);
+  std::copy(first_slots_.begin(), first_slots_.end(), values + layout_.width);
+  Meta& meta = shard.meta(row);
+  meta.time = static_cast<uint32_t>(counters_.now);
+  if (Candidate* candidate = shard.candidate(key, hash)) {
+    meta.count = candidate->count;
+    shard.drop_candidate(candidate);
+  }
+  group.rows[u] = row;
+  group.values[u] = values;
+}
+
+size_t Table::rows_unlocked() const {
+  size_t rows = 0;
+  for (const auto& shard : shards_) rows += shard->size();
+  return rows;
+}
+
+void Table::make_room(const int64_t* keys, size_t n) {
+  if (options_.max_rows == 0) return;
+  size_t missing = 0;
+  for (size_t group = 0; group < used_groups_; ++group) {
+    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
+  }
+  const size_t rows = rows_unlocked();
+  if (missing == 0 || rows + missing <= options_.max_rows) return;
+  if (!options_.evict_at_limit) {
+    throw Full("the table holds " + std::to_string(rows) + " rows and may hold " + std::to_string(options_.max_rows) +
+               "; " + std::to_string(missing) + " keys of this batch have none");
+  }
+  if (missing > options_.max_rows) {
+    throw Full("a batch has " + std::to_string(missing) + " keys without a row, more than the table may hold: " +
+               std::to_string(options_.max_rows));
+  }
+  // A tenth at a time, so that a table at its limit does not look for victims in every step.
+  Eviction eviction;
+  eviction.by_rows = true;
+  eviction.max_rows = std::min(options_.max_rows - options_.max_rows / 10, options_.max_rows - missing);
+  evict_unlocked(eviction);
+  find(keys, n);
+  missing = 0;
+  for (size_t group = 0; group < used_groups_; ++group) {
+    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
+  }
+  if (rows_unlocked() + missing <= options_.max_rows) return;
+  // Keys of this very batch were evicted: make room for all of them.
+  eviction.max_rows = options_.max_rows - std::min(missing, options_.max_rows);
+  evict_unlocked(eviction);
+  find(keys, n);
+  missing = 0;
+  for (size_t group = 0; group < used_groups_; ++group) {
+    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
+  }
+  if (rows_unlocked() + missing > options_.max_rows) {
+    throw Full("the different keys of one batch are more than the table may hold: " +
+               std::to_string(options_.max_rows));
+  }
+}
+
+void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_t time, double rate,
+                  NonFinite policy) {
+  Turn turn(*this);
+  const size_t width = layout_.width;
+  const bool fresh = !carried(keys, n);
+  if (fresh) {
+    find(keys, n);
+    if (options_.admission == Admission::always) make_room(keys, n);
+  }
+  std::atomic<uint64_t> bad{0};
+  each_group([&](Group& group) {
+    if (fresh && options_.admission == Admission::always) {
+      for (size_t u = 0; u < group.different; ++u) {
+        const uint64_t hash = hash_key(group.keys[u]);
+        if (group.rows[u] == kNoRow) make(shard_of(hash), group, u, hash);
+      }
+    }
+    // A gradient that comes alone is used where it lies; others are added up, in the order of the batch.
+    uint32_t* slots = group.slots.resize(group.different);
+    const float** sums = group.gradients.resize(group.different);
+    uint32_t together = 0;
+    for (size_t u = 0; u < group.different; ++u) slots[u] = group.repeats[u] > 1 ? together++ : kAlone;
+    float* added = group.sums.resize(together * width);
+    std::memset(added, 0, together * width * sizeof(float));
+    kernels_.sum(added, gradients, group.positions, group.which.data(), slots, group.count, width);
+    for (size_t i = 0; i < group.count; ++i) {
+      const uint32_t u = group.which[i];
+      if (slots[u] == kAlone) sums[u] = gradients + (group.positions == nullptr ? i : group.positions[i]) * width;
+    }
+    uint64_t found = 0;
+    for (size_t u = 0; u < group.different; ++u) {
+      if (slots[u] != kAlone) sums[u] = added + slots[u] * width;
+      if (kernels_.usable(sums[u], width)) continue;
+      ++found;
+      sums[u] = nullptr;
+    }
+    if (found != 0) bad += found;
+  });
+  if (bad != 0 && policy == NonFinite::refuse) {
+    throw BadGradient(std::to_string(bad.load()) + " rows have a gradient that is not finite, or too large to be squared");
+  }
+  std::vector<double> parameters = options_.parameters;
+  if (!std::isnan(rate)) parameters[0] = rate;
+  counters_.now = time;
+  each_group([&](Group& group) {
+    float** values = group.values.data();
+    for (size_t u = 0; u < group.different; ++u) {
+      if (group.rows[u] == kNoRow) continue;
+      if (group.gradients[u] == nullptr) {
+        values[u] = nullptr;
+        continue;
+      }
+      Shard& shard = shard_of(hash_key(group.keys[u]));
+      shard.touch(group.rows[u]);
+      shard.meta(group.rows[u]).time = time;
+    }
+    optimizer_.update({group.different, values, group.gradients.data(), width, layout_.stride, parameters.data()});
+  });
+  // Values of rows left out are gone from the groups: another step on the same batch looks them up again.
+  if (bad != 0) forget_batch();
+  counters_.skipped_rows += bad;
+  ++counters_.steps;
+}
+
+template <typename Visit>
+void Table::each_found(const int64_t* keys, size_t n, Visit visit) {
+  Turn turn(*this);
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t hash = hash_key(keys[i]);
+    Shard& shard = shard_of(hash);
+    visit(i, shard, hash, shard.find(keys[i], hash));
+  }
+}
+
+void Table::write(const int64_t* keys, size_t n, const float* rows, WriteOp op) {
+  Turn turn(*this);
+  find(keys, n);
+  make_room(keys, n);
+  const size_t width = layout_.width;
+  each_group([&](Group& group) {
+    for (size_t i = 0; i < group.count; ++i) {
+      const size_t u = group.which[i];
+      const uint64_t hash = hash_key(group.keys[u]);
+      Shard& shard = shard_of(hash);
+      if (group.rows[u] == kNoRow) make(shard, group, u, hash);
+      shard.touch(group.rows[u]);
+      const float* from = rows + (group.positions == nullptr ? i : group.positions[i]) * width;
+      float* to = group.values[u];
+      for (size_t k = 0; k < width; ++k) {
+        switch (op) {
+          case WriteOp::assign: to[k] = from[k]; break;
+          case WriteOp::add: to[k] += from[k]; break;
+          case WriteOp::subtract: to[k] -= from[k]; break;
+          case WriteOp::multiply: to[k] *= from[k]; break;
+          case WriteOp::divide: to[k] /= from[k]; break;
+          case WriteOp::minimum: to[k] = std::min(to[k], from[k]); break;
+          case WriteOp::maximum: to[k] = std::max(to[k], from[k]); break;
+        }
+      }
+    }
+  });
+}
+
+void Table::counts(const int64_t* keys, size_t n, int64_t* out) {
+  each_found(keys, n, [&](size_t i, Shard& shard, uint64_t hash, uint32_t row) {
+    const Candidate* candidate = row == kNoRow ? shard.candidate(keys[i], hash) : nullptr;
+    out[i] = row != kNoRow ? shard.meta(row).count : candidate != nullptr ? candidate->count : 0;
+  });
+}
+
+void Table::times(const int64_t* keys, size_t n, int64_t* out) {
+  each_found(keys, n, [&](size_t i, Shard& shard, uint64_t hash, uint32_t row) {
+    const Candidate* candidate = row == kNoRow ? shard.candidate(keys[i], hash) : nullptr;
+    out[i] = row != kNoRow ? int64_t{shard.meta(row).time} : candidate != nullptr ? int64_t{candidate->time} : -1;
+  });
+}
+
+void Table::contains(const int64_t* keys, size_t n, bool* out) {
+  each_found(keys, n, [&](size_t i, Shard&, uint64_t, uint32_t row) { out[i] = row != kNoRow; });
+}
+
+void Table::slots(const int64_t* keys, size_t n, float* out) {
+  const size_t width = layout_.stride - layout_.width;
+  each_found(keys, n, [&](size_t i, Shard& shard, uint64_t, uint32_t row) {
+    if (row == kNoRow) {
+      std::fill_n(out + i * width, width, 0.0f);
+    } else {
+      std::copy_n(shard.values(row) + layout_.width, width, out + i * width);
+    }
+  });
+}
+
+size_t Table::erase(const int64_t* keys, size_t n) {
+  size_t erased = 0;
+  each_found(keys, n, [&](size_t i, Shard& shard, uint64_t hash, uint32_t row) {
+    forget_batch();
+    shard.erase(keys[i], hash);
+    erased += row != kNoRow;
+  });
+  return erased;
+}
+
+void Table::clear() {
+  Turn turn(*this);
+  forget_batch();
+  for (auto& shard : shards_) shard->clear();
+  counters_ = {};
+  ticket_ = 0;
+  in_flight_ = false;
+}
+
+size_t Table::size() {
+  Turn turn(*this);
+  return rows_unlocked();
+}
+
+size_t Table::candidates() {
+  Turn turn(*this);
+  size_t count = 0;
+  for (const auto& shard : shards_) count += shard->candidates();
+  return count;
+}
+
+size_t Table::bytes() {
+  Turn turn(*this);
+  size_t bytes = last_keys_.bytes();
+  for (const auto& shard : shards_) bytes += shard->bytes();
+  for (const Group& group : groups_) bytes += group.bytes();
+  return bytes;
+}
+
+Counters Table::counters() {
+  Turn turn(*this);
+  return counters_;
+}
+
+void Table::set_counters(const Counters& counters) {
+  Turn turn(*this);
+  counters_ = counters;
+}
+
+std::vector<int64_t> Table::keys() {
+  Turn turn(*this);
+  std::vector<int64_t> found;
+  found.reserve(rows_unlocked());
+  for (const auto& shard : shards_) {
+    shard->each([&](uint32_t row) { found.push_back(shard->meta(row).key); });
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace tfplus

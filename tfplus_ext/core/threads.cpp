@@ -1,0 +1,96 @@
+#include "threads.h"
+
+#include <unistd.h>
+
+namespace tfplus {
+
+namespace {
+
+/// Looks before a thread goes to sleep: the parts of a batch follow each other within microseconds.
+constexpr int kLooks = 2000;
+
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+Threads::~Threads() { stop(); }
+
+void Threads::start() {
+  if (!threads_.empty() && owner_ != getpid()) {
+    // A forked child has no threads but its own: these handles belong to the parent.
+    for (std::thread& thread : threads_) thread.detach();
+    threads_.clear();
+  }
+  if (!threads_.empty() || size_ < 2) return;
+  owner_ = getpid();
+  for (size_t part = 1; part < size_; ++part) threads_.emplace_back(&Threads::work, this, part);
+}
+
+void Threads::stop() {
+  if (threads_.empty()) return;
+  if (owner_ != getpid()) {
+    for (std::thread& thread : threads_) thread.detach();
+    return;
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Threads::run(const std::function<void(size_t)>& task) {
+  start();
+  errors_.assign(size_, nullptr);
+  task_ = &task;
+  left_.store(threads_.size(), std::memory_order_relaxed);
+  if (!threads_.empty()) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+  }
+  perform(0);
+  for (int look = 0; look < kLooks && left_.load(std::memory_order_acquire) != 0; ++look) pause();
+  if (left_.load(std::memory_order_acquire) != 0) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [&] { return left_.load(std::memory_order_acquire) == 0; });
+  }
+  for (const std::exception_ptr& error : errors_) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+void Threads::perform(size_t part) noexcept {
+  try {
+    (*task_)(part);
+  } catch (...) {
+    errors_[part] = std::current_exception();
+  }
+}
+
+void Threads::work(size_t part) {
+  size_t seen = 0;
+  for (;;) {
+    for (int look = 0; look < kLooks && round_.load(std::memory_order_acquire) == seen; ++look) pause();
+    if (round_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return stopping_ || round_.load(std::memory_order_acquire) != seen; });
+      if (stopping_) return;
+    }
+    seen = round_.load(std::memory_order_acquire);
+    perform(part);
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      done_.notify_one();
+    }
+  }
+}
+
+}  // namespace tfplus
