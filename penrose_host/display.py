@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
@@ -51,6 +53,19 @@ class Display:
 
             self._live = Live(console=Console(file=self._stream), auto_refresh=False)
             self._live.start()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Meanwhile, what plugins log to `logging.getLogger("penrose.NAME")` is shown as everything else is."""
+        logger, handler = logging.getLogger("penrose"), _Logs(self)
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
 
     def tick(self, loop: Loop) -> None:
         """Called between windows; refreshes the live table twice a second."""
@@ -144,6 +159,18 @@ class Display:
         table.add_row(*(f"[dim]{name}[/dim]" for name in facts))
         table.add_row(*facts.values())
         return table
+
+
+class _Logs(logging.Handler):
+    """Hands on what is logged."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__(logging.INFO)
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = record.name.removeprefix("penrose.")
+        self._display.note(f"{name}: {self.format(record)}", "log", plugin=name, level=record.levelname)
 
 
 def _facts(loop: Loop, rate: float) -> dict[str, str]:

@@ -187,6 +187,8 @@ class HostRuntime(Runtime):
     ) -> _Opened:
         """Restore and build; nothing on disk is changed. What must be closed is left on `stack`."""
         resolved, job = self._resolved, self._resolved.job
+        if self._display is not None:
+            stack.enter_context(self._display.listening())
         hooks = Hooks(on_failure=self._display.hook_failed if self._display is not None else None)
         for hook in resolved.hooks:
             hooks.register(hook.record.name, hook.create())

@@ -15,6 +15,7 @@ from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNo
 
 __all__ = ["Epochs", "is_id", "parse_id", "superseded"]
 
+_DRAFT = re.compile(r"claim-\d+-(\d+)\.tmp")
 _ID = re.compile(r"(\d{8,})-e(\d+)")
 
 
@@ -56,7 +57,8 @@ class Epochs:
                     # A hard link fails where the name exists: two claimers never get one epoch.
                     os.link(draft, self._path(epoch))
                     break
-                except FileExistsError:
+                except (FileExistsError, FileNotFoundError):
+                    # Taken; or swept, by one who has taken it.
                     epoch += 1
                 finally:
                     draft.unlink(missing_ok=True)
@@ -65,6 +67,16 @@ class Epochs:
             raise write_failed(self.folder, error) from error
         self.mine, self._claim = epoch, body
         return epoch
+
+    def sweep(self) -> None:
+        """Remove drafts that killed processes left: of epochs that are taken, which no living claim can still become."""
+        for draft in self.folder.glob("claim-*.tmp"):
+            match = _DRAFT.fullmatch(draft.name)
+            if match is not None and int(match[1]) <= self.mine:
+                try:
+                    draft.unlink(missing_ok=True)
+                except OSError as error:
+                    raise write_failed(draft, error) from error
 
     def check_owner(self) -> None:
         """Raises Fenced where another process has claimed the run since, CheckpointError where the run is gone."""

@@ -116,6 +116,7 @@ class CheckpointStore:
 
     def sweep(self) -> None:
         """Remove what earlier lives of the run left unfinished; for who has claimed it. Raises CheckpointError."""
+        self._epochs.sweep()
         epochs = self._epochs.read()
         for folder in self._folders():
             if not (folder / MANIFEST).exists() and superseded(folder.name, epochs):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -164,6 +167,43 @@ def test_a_manifest_that_a_replaced_process_wrote_too_late_does_not_count(tmp_pa
     latest = CheckpointStore(tmp_path).latest()
     assert latest is not None
     assert latest.manifest.sequence == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from penrose_host.checkpoints import CheckpointStore
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+CheckpointStore(Path(sys.argv[1])).claim(None)
+"""
+
+
+def test_what_a_killed_claim_has_left_is_swept_by_the_next_life(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (draft,) = (tmp_path / "epochs").iterdir()
+    later = tmp_path / "epochs" / "claim-1-9.tmp"
+    later.write_text("somebody else is claiming")
+    store = owned(tmp_path)
+    assert draft.exists()
+    store.sweep()
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["00000001.json", later.name]
+
+
+def test_a_claim_whose_draft_is_swept_under_its_hands_gets_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, other = os.link, CheckpointStore(tmp_path)
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        other.claim(None)
+        other.sweep()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    store = CheckpointStore(tmp_path)
+    assert (store.claim(None), other.epoch) == (2, 1)
 
 
 def test_two_claims_never_get_one_epoch(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 import signal
 import socket
@@ -70,12 +71,14 @@ def report(rows: int, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def served(tmp_path, capsys):
-    """The hooks of a run that has started, and the address that was printed."""
+def served(tmp_path, caplog):
+    """The hooks of a run that has started, and the address that was logged."""
     hooks = Hooks()
     hooks.register("prometheus", PrometheusHook(PrometheusHook.Options()))
-    hooks.run_started(make_job(tmp_path).job, tmp_path)
-    address = capsys.readouterr().err.removeprefix("prometheus: ").strip()
+    with caplog.at_level(logging.INFO, "penrose"):
+        hooks.run_started(make_job(tmp_path).job, tmp_path)
+    (record,) = caplog.records
+    address = record.getMessage()
     yield hooks, address
     hooks.run_ended(None, None)
     assert hooks.failures == {}
@@ -172,11 +175,12 @@ run_dir: run
 """
 
 
-def test_an_endless_run_is_scraped_while_it_goes_on(site):
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_an_endless_run_is_scraped_while_it_goes_on(site, log_format):
     site.add("penrose-steady", {"penrose.executors": {"steady": "steady:Steady"}}, {"steady": EXECUTOR})
     (site.path.parent / "job.yaml").write_text(JOB)
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", CLI, "run", "job.yaml", "-p", "prometheus"],
+        [sys.executable, "-W", "error", "-c", CLI, "run", "job.yaml", "-p", "prometheus", "--log-format", log_format],
         env=site.environ(OMP_NUM_THREADS="1"),
         cwd=site.path.parent,
         stderr=subprocess.PIPE,
@@ -184,7 +188,12 @@ def test_an_endless_run_is_scraped_while_it_goes_on(site):
     )
     try:
         assert process.stderr is not None
-        address = process.stderr.readline().removeprefix("prometheus: ").strip()
+        said = process.stderr.readline()
+        if log_format == "json":
+            told = json.loads(said)
+            assert (told["event"], told["plugin"], told["level"]) == ("log", "prometheus", "INFO")
+            said = told["message"]
+        address = said.removeprefix("prometheus: ").strip()
         until, found = time.monotonic() + 60, scrape(address)
         while ("penrose_checkpoint_sequence",) not in found or ("penrose_auc", "click", "window") not in found:
             assert time.monotonic() < until

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ class PrometheusHook(HookPlugin):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        port: int = Field(default=0, ge=0, le=65535, description="Port of /metrics; 0: any that is free, printed.")
+        port: int = Field(default=0, ge=0, le=65535, description="Port of /metrics; 0: any that is free, logged.")
         host: str = Field(default="127.0.0.1", description="Address to serve on; only this machine sees the default.")
         textfile: str | None = Field(default=None, description="Write this file (*.prom) instead of serving.")
 
@@ -52,7 +52,7 @@ class PrometheusHook(HookPlugin):
         server, thread = start_http_server(self.options.port, self.options.host, registry)
         for close in (thread.join, server.server_close, server.shutdown):  # in the reverse order
             self._closing.callback(close)
-        print(f"prometheus: http://{self.options.host}:{server.server_port}/metrics", file=sys.stderr, flush=True)
+        logging.getLogger("penrose.prometheus").info("http://%s:%s/metrics", self.options.host, server.server_port)
 
     @hookimpl
     def reported(self, metrics: Mapping[str, Any]) -> None:
