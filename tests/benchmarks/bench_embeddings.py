@@ -10,8 +10,9 @@ row is there, with its optimizer state, before anything is measured, and each co
 Each contender is a process of its own (`peers/`), since they need different environments; all tables of one size are
 in memory together (20 million rows: about 3 GB each, 10 GB in all) and work by turns, a block of steps each, only one
 at a time. A block during which other processes took more than `--quiet` cores is measured again, at most 8 times in
-all, and the least disturbed one counts. Printed: the median of the blocks, the slowest and the fastest, and ours
-relative to each peer with what is asked for in brackets; nothing is asserted. TFRA is left out of tables larger than
+all; one that never got the machine to itself counts only where a contender has no other. Printed: the median of the
+blocks, the slowest and the fastest, and ours relative to each peer with what is asked for in brackets; nothing is
+asserted. TFRA is left out of tables larger than
 `--tfra-most-rows`.
 
 The peers' environments are made with venv and pip, pinned, in `.benchmarks/` (3 GB), or given as `--python-fbgemm`
@@ -66,11 +67,12 @@ def quiet_block(contender: Contender, stream: str, first: int, options: argparse
 
 def report(stream: str, blocks: dict[str, list[tuple[float, float]]], quiet: float) -> None:
     """Medians, spread and ratios of one stream, and how many blocks never had the machine to themselves."""
-    medians = {name: statistics.median(speed for speed, _ in results) for name, results in blocks.items()}
+    speeds = {name: [s for s, others in results if others <= quiet] for name, results in blocks.items()}
+    speeds = {name: quiet_ones or [s for s, _ in blocks[name]] for name, quiet_ones in speeds.items()}
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
     for name, results in blocks.items():
-        speeds = [speed / 1e6 for speed, _ in results]
         disturbed = sum(others > quiet for _, others in results)
-        line = f"{stream:>8} · {name:<7}{medians[name] / 1e6:7.2f} M ids/s ({min(speeds):.2f} to {max(speeds):.2f})"
+        line = f"{stream:>8} · {name:<7}{medians[name] / 1e6:7.2f} M ids/s ({min(speeds[name]) / 1e6:.2f} to {max(speeds[name]) / 1e6:.2f})"
         if OURS in medians and name != OURS:
             asked = ASKED.get((stream, name))
             line += f" · ours {medians[OURS] / medians[name]:.2f}×" + (f" (asked: {asked:g}×)" if asked else "")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import tfplus
 from worker import LEARNING_RATE, THREADS, WIDTH, hashed, serve
+
+import penrose_tfplus
 
 
 class TfplusTable:
     """A dynamic table: it starts empty and is told nothing of how many rows will come."""
 
     def __init__(self, rows: int) -> None:
-        self._table = tfplus.Table(
-            width=WIDTH,
-            optimizer="adagrad",
-            learning_rate=LEARNING_RATE,
+        self._table = penrose_tfplus.Table(
+            WIDTH,
+            "adagrad",
+            optimizer_parameters={"learning_rate": LEARNING_RATE},
             initializer="uniform",
-            threads=THREADS,
             seed=1,
+            threads=THREADS,
         )
         self._steps = 0
 
@@ -28,7 +29,7 @@ class TfplusTable:
     def step(self, ids: np.ndarray, gradients: np.ndarray) -> None:
         """Lookup, then apply."""
         self._table.lookup(ids, train=True)
-        self._table.apply(ids, gradients, step=self._steps, time=self._steps)
+        self._table.apply(ids, gradients, time=self._steps * 1_000_000)
         self._steps += 1
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
