@@ -8,7 +8,7 @@
     │   ├── PluginNotFound          no installed distribution has this name
     │   ├── PluginConflict          two distributions have the same name
     │   ├── PluginBlocked           --block or --allow-dist forbids it
-    │   ├── PluginBroken            loading it raised
+    │   ├── PluginBroken            loading it raised, or running it in a command of `penrose`
     │   └── PluginIncompatible      written for another plugin API, or not the right kind of object
     ├── DataError                   the stream does not hold what the job says
     │   ├── BadRow                  one row, under `bad_rows: fail`
@@ -122,7 +122,7 @@ class PluginBlocked(PluginError):
 
 
 class PluginBroken(PluginError):
-    """Importing or creating the plugin raised; the cause is chained."""
+    """Importing or creating the plugin raised, or running it in a command of `penrose`; the cause is chained."""
 
 
 class PluginIncompatible(PluginError):

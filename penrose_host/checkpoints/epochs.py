@@ -69,7 +69,7 @@ class Epochs:
         return epoch
 
     def sweep(self) -> None:
-        """Remove drafts that killed processes left: of epochs that are taken, which no living claim can still become."""
+        """Remove drafts that killed processes left: of epochs that are taken, so that no living claim needs them."""
         for draft in self.folder.glob("claim-*.tmp"):
             match = _DRAFT.fullmatch(draft.name)
             if match is not None and int(match[1]) <= self.mine:

@@ -29,11 +29,13 @@ def _export(options: argparse.Namespace) -> int:
     resolved = load_job(options)
     from penrose_host.display import Display
     from penrose_host.exports import export_checkpoint
+    from penrose_host.plugins.blame import blaming
 
-    display = Display(format)
-    exported = export_checkpoint(
-        resolved, options.output, checkpoint=options.checkpoint, replace=options.replace, display=display
-    )
+    display, chosen = Display(format), options.checkpoint
+    with blaming(resolved.plugins):
+        exported = export_checkpoint(
+            resolved, options.output, checkpoint=chosen, replace=options.replace, display=display
+        )
     print(f"checkpoint {exported.checkpoint} ({exported.rows:,} rows) is exported to {exported.directory}")
     print(table(["BYTES", "FILE"], [[f"{size:,}", name] for name, size in exported.files.items()]))
     return 0

@@ -31,10 +31,12 @@ def _predict(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
     from penrose_host.display import Display
+    from penrose_host.plugins.blame import blaming
     from penrose_host.scoring import score
 
-    display = Display(format)
-    scored = score(resolved, options.output, checkpoint=options.checkpoint, replace=options.replace, display=display)
+    display, chosen = Display(format), options.checkpoint
+    with blaming(resolved.plugins):
+        scored = score(resolved, options.output, checkpoint=chosen, replace=options.replace, display=display)
     facts = {"reason": scored.reason, "rows": scored.rows, "bad_rows": scored.bad_rows, "output": str(scored.output)}
     display.note(_summary(scored), "ended", **facts, **scored.metrics)
     return 0

@@ -30,11 +30,14 @@ def _run(options: argparse.Namespace) -> int:
         print(resolved.to_yaml(), end="")
         return 0
     from penrose_host.display import Display
+    from penrose_host.plugins.blame import blaming
     from penrose_host.runner import run
 
     display = Display(format)
     try:
-        display.ended(run(resolved, resume_from=options.resume_from, fresh=options.fresh, display=display))
+        with blaming(resolved.plugins):
+            result = run(resolved, resume_from=options.resume_from, fresh=options.fresh, display=display)
+        display.ended(result)
     finally:
         display.close()
     return 0

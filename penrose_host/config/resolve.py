@@ -59,6 +59,12 @@ class Resolved:
     embedding: Selected | None
     hooks: tuple[Selected, ...]
 
+    @property
+    def plugins(self) -> tuple[Selected, ...]:
+        """All of them."""
+        embedding = () if self.embedding is None else (self.embedding,)
+        return (self.environment, self.datasource, self.executor, *embedding, *self.hooks)
+
     def to_dict(self) -> dict[str, Any]:
         """The whole job in JSON types, with every default; secrets are masked, so that it may be shown and kept."""
         embedding = self.embedding.to_dict() if self.embedding else NO_EMBEDDING
