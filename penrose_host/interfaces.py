@@ -239,7 +239,12 @@ class EmbeddingTable(ABC):
 
     @abstractmethod
     def lookup(self, keys: Int64, *, train: bool) -> Float32:
-        """Rows of `keys`: int64 [n] → a new float32 [n, width]. With `train`, unseen keys may become rows."""
+        """Rows of `keys`: int64 [n] → a new float32 [n, width]. With `train`, unseen keys may become rows.
+
+        Without it nothing changes, and a key without a row reads what training would find: the first value of its
+        row, in `hashing` (where all rows exist from the start) as in dynamic tables; with `admission` zeros, which it
+        reads, and does not train, until it is admitted.
+        """
 
     @abstractmethod
     def apply(self, keys: Int64, gradients: Float32, step: StepInfo) -> None:
