@@ -67,16 +67,18 @@ def quiet_block(contender: Contender, stream: str, first: int, options: argparse
 
 def report(stream: str, blocks: dict[str, list[tuple[float, float]]], quiet: float) -> None:
     """Medians, spread and ratios of one stream, and how many blocks never had the machine to themselves."""
-    speeds = {name: [s for s, others in results if others <= quiet] for name, results in blocks.items()}
-    speeds = {name: quiet_ones or [s for s, _ in blocks[name]] for name, quiet_ones in speeds.items()}
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    speeds: dict[str, list[float]] = {}
     for name, results in blocks.items():
-        disturbed = sum(others > quiet for _, others in results)
-        line = f"{stream:>8} · {name:<7}{medians[name] / 1e6:7.2f} M ids/s ({min(speeds[name]) / 1e6:.2f} to {max(speeds[name]) / 1e6:.2f})"
+        alone = [speed / 1e6 for speed, others in results if others <= quiet]
+        speeds[name] = alone or [speed / 1e6 for speed, _ in results]
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    for name, values in speeds.items():
+        disturbed = sum(others > quiet for _, others in blocks[name])
+        line = f"{stream:>8} · {name:<7}{medians[name]:7.2f} M ids/s ({min(values):.2f} to {max(values):.2f})"
         if OURS in medians and name != OURS:
             asked = ASKED.get((stream, name))
             line += f" · ours {medians[OURS] / medians[name]:.2f}×" + (f" (asked: {asked:g}×)" if asked else "")
-        print(line + (f" · {disturbed} of {len(results)} blocks disturbed" if disturbed else ""), flush=True)
+        print(line + (f" · {disturbed} of {len(blocks[name])} blocks disturbed" if disturbed else ""), flush=True)
 
 
 def compare(rows: int, names: list[str], options: argparse.Namespace) -> None:
