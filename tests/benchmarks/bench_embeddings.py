@@ -12,8 +12,7 @@ in memory together (20 million rows: about 3 GB each, 10 GB in all) and work by 
 at a time. A block during which other processes took more than `--quiet` cores is measured again, at most 8 times in
 all; one that never got the machine to itself counts only where a contender has no other. Printed: the median of the
 blocks, the slowest and the fastest, and ours relative to each peer with what is asked for in brackets; nothing is
-asserted. TFRA is left out of tables larger than
-`--tfra-most-rows`.
+asserted. TFRA is left out of tables larger than `--tfra-most-rows`.
 
 The peers' environments are made with venv and pip, pinned, in `.benchmarks/` (3 GB), or given as `--python-fbgemm`
 (used for `torch` too) and `--python-tfra`. `tfplus` is the one of the Python that runs this.

@@ -1,8 +1,7 @@
 """FBGEMM's table-batched embeddings on the CPU, with exact Adagrad fused into the backward pass.
 
-One table, float32, a bag of one id per row with sum pooling and no bounds check: the fastest of what was tried.
-26 features over one table are as fast within noise; bounds checks cost up to a quarter; `PoolingMode.NONE` takes
-another path on the CPU, several times slower.
+One table, float32, a bag of one id per row with sum pooling, no bounds check. 26 features over one table, or bounds
+checks, differ by less than the noise; `PoolingMode.NONE` takes another path on the CPU, several times slower.
 """
 
 from __future__ import annotations
