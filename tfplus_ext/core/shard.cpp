@@ -95,7 +95,9 @@ void Shard::clear() {
   preserved_ = {};
   deleted_.clear();
   pending_deleted_.clear();
-  forgot_ = pending_forgot_ = false;
+  // What was there is not noted key by key: only a full snapshot will do.
+  forgot_ = true;
+  pending_forgot_ = false;
 }
 
 // -- snapshots -----------------------------------------------------------------------------------
@@ -188,6 +190,14 @@ void Shard::preserve(uint32_t row) {
 
 void Shard::copy_to(Part& part, uint32_t row) const {
   const Meta& known = meta(row);
+  if (part.keys.size() == part.keys.capacity()) {
+    // Room for all that belongs to a row first: without memory none of it is there.
+    const size_t rows = std::max<size_t>(64, 2 * part.keys.size());
+    part.values.reserve(rows * layout_.stride);
+    part.times.reserve(rows);
+    part.counts.reserve(rows);
+    part.keys.reserve(rows);
+  }
   part.keys.push_back(known.key);
   part.counts.push_back(known.count);
   part.times.push_back(known.time);

@@ -21,9 +21,14 @@ Table::Frozen Table::freeze(bool full) {
   Turn turn(*this);
   if (in_flight_) throw std::runtime_error("the last snapshot is neither committed nor aborted");
   Frozen frozen{++tickets_, 0, {}, {}, counters_};
-  for (const auto& shard : shards_) {
-    frozen.rows += full ? shard->size() : shard->changed_rows();
-    shard->freeze(full, frozen.candidates, frozen.deleted);
+  try {
+    for (const auto& shard : shards_) {
+      frozen.rows += full ? shard->size() : shard->changed_rows();
+      shard->freeze(full, frozen.candidates, frozen.deleted);
+    }
+  } catch (...) {
+    for (const auto& shard : shards_) shard->aborted();
+    throw;
   }
   ticket_ = frozen.ticket;
   taking_ = 0;

@@ -133,13 +133,23 @@ nb::object take(NativeTable& self, uint64_t ticket, size_t rows) {
   return nb::make_tuple(moved(std::move(part.keys)), moved(std::move(part.counts)), moved(std::move(part.times)), arrays);
 }
 
+nb::dict counters_of(const Counters& counters) {
+  nb::dict found;
+  found["lookups"] = counters.lookups;
+  found["steps"] = counters.steps;
+  found["evicted"] = counters.evicted;
+  found["now"] = counters.now;
+  found["skipped_rows"] = counters.skipped_rows;
+  return found;
+}
+
 nb::object freeze(NativeTable& self, bool full) {
   Table::Frozen frozen;
   {
     nb::gil_scoped_release released;
     frozen = self.table.freeze(full);
   }
-  return nb::make_tuple(frozen.ticket, frozen.rows, moved(std::move(frozen.deleted)),
+  return nb::make_tuple(frozen.ticket, frozen.rows, counters_of(frozen.counters), moved(std::move(frozen.deleted)),
                         nb::make_tuple(moved(std::move(frozen.candidates.keys)),
                                        moved(std::move(frozen.candidates.counts)),
                                        moved(std::move(frozen.candidates.times))));
@@ -331,17 +341,7 @@ NB_MODULE(_native, m) {
              }
              return moved(std::move(keys));
            })
-      .def("counters",
-           [](NativeTable& self) {
-             const Counters counters = self.table.counters();
-             nb::dict found;
-             found["lookups"] = counters.lookups;
-             found["steps"] = counters.steps;
-             found["evicted"] = counters.evicted;
-             found["now"] = counters.now;
-             found["skipped_rows"] = counters.skipped_rows;
-             return found;
-           })
+      .def("counters", [](NativeTable& self) { return counters_of(self.table.counters()); })
       .def("set_counters",
            [](NativeTable& self, uint64_t lookups, uint64_t steps, uint64_t evicted, uint64_t now,
               uint64_t skipped_rows) { self.table.set_counters({lookups, steps, evicted, now, skipped_rows}); },

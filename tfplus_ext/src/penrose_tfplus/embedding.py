@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.errors import ConfigError, TrainingError
+from penrose_host.errors import CheckpointError, ConfigError, TrainingError
 from penrose_host.interfaces import EmbeddingTable, TableSpec, TableStats
 from penrose_host.snapshots import Snapshot, SnapshotWriter
 from penrose_tfplus import files
@@ -36,7 +36,9 @@ class TfplusTable(EmbeddingTable):
         self._eviction = _policy(spec, "eviction", spec.eviction, options.eviction_policy())
         self.first_values = not self._admission
         self._table = self._new()
-        self._known: str | None = None  # the checkpoint that the marks are relative to
+        self._known: str | None = None  # the checkpoint that the marks are relative to,
+        self._counted: Mapping[str, int] = {}  # the counters in it,
+        self._counting: Mapping[str, int] = {}  # and in the snapshot being written
         self._widths = {"weights": spec.width, **self._table.slot_widths}
         self._identity: dict[str, Any] = {
             "name": spec.name,
@@ -125,17 +127,16 @@ class TfplusTable(EmbeddingTable):
             since = None
         row_bytes = 16 + 4 * sum(self._widths.values())
         generation = files.plan(since, rows * row_bytes + 8 * deleted)
-        counters = native.counters()
         try:
-            ticket, count, gone, candidates = native.freeze(generation is None)
-        except RuntimeError as error:
+            ticket, count, self._counting, gone, candidates = native.freeze(generation is None)
+        except (RuntimeError, MemoryError) as error:
             raise self._error(error) from error
-        head = files.Head(count, counters, gone, *candidates)
+        head = files.Head(count, self._counting, gone, *candidates)
         return _TableSnapshot(self, native, ticket, head, generation or 0, None if generation is None else since)
 
     def committed(self, ref: SnapshotRef) -> None:
         self._table._native.committed()
-        self._known = ref.checkpoint
+        self._known, self._counted = ref.checkpoint, self._counting
 
     def aborted(self) -> None:
         self._table._native.aborted()
@@ -155,7 +156,7 @@ class TfplusTable(EmbeddingTable):
         native.set_counters(**{name: counters.get(name, 0) for name in native.counters()})
         native.mark_clean()
         self._table = restored
-        self._known = reader.ref.checkpoint
+        self._known, self._counted = reader.ref.checkpoint, native.counters()
 
     # -- looking at it ---------------------------------------------------------------------------
 
@@ -183,8 +184,12 @@ class _TableSnapshot(Snapshot):
     def __init__(
         self, table: TfplusTable, native: Any, ticket: int, head: files.Head, generation: int, since: SnapshotRef | None
     ) -> None:
+        self._name = table.spec.name
         self._identity = table._identity
         self._widths = table._widths
+        self._unchanged = since is not None and not (
+            head.rows or len(head.deleted) or len(head.candidates) or head.counters != table._counted
+        )
         self._native = native
         self._ticket = ticket
         self._head = head
@@ -195,18 +200,34 @@ class _TableSnapshot(Snapshot):
         if self._since is not None:
             for name, ref in files.reused(self._since):
                 writer.reuse(name, ref)
-            if not (self._head.rows or len(self._head.deleted) or len(self._head.candidates)):
-                return
-        head = self._head
-        more = {"rows": head.rows, "counters": dict(head.counters)}
-        writer.add(files.head_name(self._generation), files.write(head.tensors, self._identity, more))
+        if not self._unchanged:
+            more = {"rows": self._head.rows, "counters": dict(self._head.counters)}
+            self._add(writer, files.head_name(self._generation), self._head.tensors, more)
+        written = 0
+        for part, rows in enumerate(self._rows()):
+            self._add(writer, files.rows_name(self._generation, part), rows.tensors, {})
+            written += len(rows.keys)
+        if written != self._head.rows:
+            raise CheckpointError(
+                f"table {self._name!r} (embedding backend tfplus): {written} of {self._head.rows} rows of the snapshot "
+                "are there; it can be written once"
+            )
+
+    def _rows(self) -> Iterator[files.Rows]:
         per_file = max(1, _FILE_BYTES // (16 + 4 * sum(self._widths.values())))
-        part = 0
-        while (taken := self._native.take(self._ticket, per_file)) is not None:
+        while True:
+            try:
+                taken = self._native.take(self._ticket, per_file)
+            except (RuntimeError, MemoryError) as error:
+                what = str(error) or "there is no memory to copy rows to"
+                raise CheckpointError(f"table {self._name!r} (embedding backend tfplus): {what}") from error
+            if taken is None:
+                return
             keys, counts, times, arrays = taken
-            rows = files.Rows(keys, counts, times, dict(zip(self._widths, arrays, strict=True)))
-            writer.add(files.rows_name(self._generation, part), files.write(rows.tensors, self._identity, {}))
-            part += 1
+            yield files.Rows(keys, counts, times, dict(zip(self._widths, arrays, strict=True)))
+
+    def _add(self, writer: SnapshotWriter, name: str, tensors: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        writer.add(name, files.write(name, tensors, self._identity, more))
 
 
 def _policy(

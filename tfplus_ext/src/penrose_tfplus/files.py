@@ -10,8 +10,9 @@ Generation 0 holds all rows; each later one, written by a delta, what changed si
   each once in a generation.
 
 Generations are read in order: a head's deletions first, then its candidates, then its rows, which replace what
-earlier ones say of their keys. Metadata of every file: `format` ("penrose-tfplus"), `version` ("1"), `table` (JSON:
-name, width, slots, optimizer, initializer, seed), and `crc32` (hexadecimal, of all arrays in their order).
+earlier ones say of their keys. Metadata of every file: `format` ("penrose-tfplus"), `version` ("1"), `file` (its name),
+`table` (JSON: name, width, slots, optimizer, initializer, seed), and `crc32` (hexadecimal: of the other metadata as
+JSON with sorted keys, then of all arrays in their order).
 """
 
 from __future__ import annotations
@@ -97,14 +98,20 @@ def rows_name(generation: int, part: int) -> str:
     return f"{generation:04d}-rows-{part:05d}.safetensors"
 
 
-def write(tensors: Mapping[str, Any], identity: Mapping[str, Any], more: Mapping[str, Any]) -> Iterable[Buffer]:
-    """A file, in pieces that share the arrays' memory."""
-    checksum = 0
+def write(
+    name: str, tensors: Mapping[str, Any], identity: Mapping[str, Any], more: Mapping[str, Any]
+) -> Iterable[Buffer]:
+    """The file of that name, in pieces that share the arrays' memory."""
+    metadata = {"format": FORMAT, "version": VERSION, "file": name, "table": json.dumps(identity, sort_keys=True)}
+    metadata |= {key: json.dumps(value, sort_keys=True) for key, value in more.items()}
+    return encode(tensors, metadata | {"crc32": _checksum(tensors, metadata)})
+
+
+def _checksum(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    checksum = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
     for array in tensors.values():
         checksum = zlib.crc32(array.reshape(-1).view(np.uint8).data, checksum)
-    metadata = {"format": FORMAT, "version": VERSION, "table": json.dumps(identity, sort_keys=True)}
-    metadata |= {name: json.dumps(value, sort_keys=True) for name, value in more.items()}
-    return encode(tensors, metadata | {"crc32": f"{checksum:08x}"})
+    return f"{checksum:08x}"
 
 
 def plan(since: SnapshotRef | None, changed_bytes: int) -> int | None:
@@ -177,10 +184,9 @@ def _checked(reader: CheckpointReader, name: str, identity: Mapping[str, Any], p
         written = json.loads(metadata.get("table", "null"))
         if written != identity:
             raise ValueError(f"it was written by the table {written}, not by {dict(identity)}")
-        checksum = 0
-        for array in tensors.values():
-            checksum = zlib.crc32(array.reshape(-1).view(np.uint8).data, checksum)
-        if metadata.get("crc32") != f"{checksum:08x}":
+        if metadata.get("file") != name:
+            raise ValueError(f"it was written as {metadata.get('file')}")
+        if metadata.pop("crc32", None) != _checksum(tensors, metadata):
             raise ValueError("its checksum does not match")
         return parse(tensors, metadata)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -197,7 +203,9 @@ def _head(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> Head:
         raise ValueError("the candidates' arrays have different lengths")
     if len(tensors["candidate_counts"]) and not tensors["candidate_counts"].all():
         raise ValueError("a candidate was never seen")
-    counters = {str(name): int(count) for name, count in json.loads(metadata["counters"]).items()}
+    counters = json.loads(metadata["counters"])
+    if not all(isinstance(count, int) and 0 <= count < 2**64 for count in counters.values()):
+        raise ValueError(f"the counters are {counters}")
     return Head(int(json.loads(metadata["rows"])), counters, **tensors)
 
 
