@@ -1,4 +1,4 @@
-"""Tables of the backend `tfplus` under test: making them, everything that decides what they do next, and plain reading."""
+"""Tables of the backend `tfplus` under test: making, training, saving and comparing them."""
 
 from __future__ import annotations
 
