@@ -5,27 +5,17 @@
 namespace tfplus {
 
 void Group::resize_seen(size_t capacity) {
-  seen_ = Scratch<Seen>();
   capacity_ = 0;  // should there be no memory
-  seen_.resize(capacity);
+  std::memset(seen_.resize(capacity), 0, capacity * sizeof(Seen));
   capacity_ = capacity;
-  round_ = 0;
-}
-
-void Group::next_round() {
-  if (++round_ == 0) {
-    resize_seen(capacity_);
-    round_ = 1;
-  }
 }
 
 void Group::widen() {
   resize_seen(2 * capacity_);
-  next_round();
   for (size_t u = 0; u < different; ++u) {
-    size_t at = place_of(keys[u]) & (capacity_ - 1);
-    while (seen_[at].round == round_) at = (at + 1) & (capacity_ - 1);
-    seen_[at] = {keys[u], static_cast<uint32_t>(u), round_};
+    size_t at = place_of(hashes[u]);
+    while (seen_[at].which_plus_one != 0) at = (at + 1) & (capacity_ - 1);
+    seen_[at] = {static_cast<uint32_t>(u + 1), tag_of(hashes[u])};
   }
 }
 

@@ -38,75 +38,93 @@ struct Group {
   size_t different = 0;
   Scratch<uint32_t> which;        // for each key, which of the different ones it is
   Scratch<int64_t> keys;          // the different ones, in the order they come, …
-  Scratch<uint32_t> repeats;      // … how often,
+  Scratch<uint64_t> hashes;       // … their hashes,
+  Scratch<uint32_t> repeats;      // … how often they come,
   Scratch<uint32_t> rows;         // … their rows,
   Scratch<float*> values;         // … and those rows' numbers; null where there is no row
-  Scratch<uint32_t> slots;        // for `apply`: where gradients are summed
-  Scratch<float> sums;
-  Scratch<const float*> gradients;
+  Scratch<const float*> gradients;  // for `apply`: the gradient of each, …
+  Scratch<float> sums;              // … and where those are added up that come more than once
 
-  /// Finds the different keys. `ahead(u)` is called when the u-th comes up, `find(u)` some keys later.
-  template <typename Ahead, typename Find>
-  void distinguish(const int64_t* batch, Ahead ahead, Find find);
+  /// Finds the different keys. Of each, `ask(u)` is called when it comes up, `locate(u)` some keys later, `confirm(u)`
+  /// later still: each can ask for the memory that the next one reads.
+  template <typename Ask, typename Locate, typename Confirm>
+  void distinguish(const int64_t* batch, Ask ask, Locate locate, Confirm confirm);
 
   size_t bytes() const {
-    return which.bytes() + keys.bytes() + repeats.bytes() + rows.bytes() + values.bytes() + slots.bytes() +
+    return which.bytes() + keys.bytes() + hashes.bytes() + repeats.bytes() + rows.bytes() + values.bytes() +
            sums.bytes() + gradients.bytes() + seen_.bytes();
   }
 
  private:
+  /// Open addressing over the different keys of this batch: small, so that it stays in the cache.
   struct Seen {
-    int64_t key;
-    uint32_t which;
-    uint32_t round;
+    uint32_t which_plus_one;  // 0: empty
+    uint32_t tag;
   };
   // Shards take the low bits of the hash and the index the high ones: these are the ones between.
-  static size_t place_of(int64_t key) { return hash_key(key) >> 12; }
+  size_t place_of(uint64_t hash) const { return (hash >> 12) & (capacity_ - 1); }
+  static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
   void resize_seen(size_t capacity);
-  void next_round();
   void widen();
 
   Scratch<Seen> seen_;
   size_t capacity_ = 0;
-  uint32_t round_ = 0;  // entries of other rounds are empty
 };
 
-template <typename Ahead, typename Find>
-void Group::distinguish(const int64_t* batch, Ahead ahead, Find find) {
-  constexpr size_t lag = 16;
+template <typename Ask, typename Locate, typename Confirm>
+void Group::distinguish(const int64_t* batch, Ask ask, Locate locate, Confirm confirm) {
+  constexpr size_t block = 128;
   which.resize(count);
   keys.resize(count);
+  hashes.resize(count);
   repeats.resize(count);
   rows.resize(count);
   values.resize(count);
-  // As large as the last batch needed: the hot part of a small table stays in the cache. It grows when it must.
+  // As large as the last batch needed. It grows when it must.
   size_t wanted = 1024;
   while (wanted < 3 * different) wanted *= 2;
-  if (wanted > capacity_ || 8 * wanted < capacity_) resize_seen(wanted);
-  next_round();
+  if (wanted > capacity_ || 8 * wanted < capacity_) capacity_ = wanted;
+  resize_seen(capacity_);
   different = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const int64_t key = batch[positions == nullptr ? i : positions[i]];
-    Seen* const seen = seen_.data();
-    const size_t mask = capacity_ - 1;
-    size_t at = place_of(key) & mask;
-    while (seen[at].round == round_ && seen[at].key != key) at = (at + 1) & mask;
-    if (seen[at].round == round_) {
-      const uint32_t u = seen[at].which;
-      ++repeats[u];
-      which[i] = u;
-      continue;
+  size_t located = 0, confirmed = 0;
+  int64_t some[block];
+  uint64_t some_hashes[block];
+  for (size_t from = 0; from < count; from += block) {
+    const size_t size = count - from < block ? count - from : block;
+    for (size_t i = 0; i < size; ++i) {
+      some[i] = batch[positions == nullptr ? from + i : positions[from + i]];
+      some_hashes[i] = hash_key(some[i]);
+      __builtin_prefetch(&seen_[place_of(some_hashes[i])]);
     }
-    const uint32_t u = static_cast<uint32_t>(different++);
-    seen[at] = {key, u, round_};
-    keys[u] = key;
-    repeats[u] = 1;
-    which[i] = u;
-    ahead(u);
-    if (u >= lag) find(u - lag);
-    if (2 * different > capacity_) widen();
+    const size_t before = different;
+    for (size_t i = 0; i < size; ++i) {
+      const uint64_t hash = some_hashes[i];
+      const uint32_t tag = tag_of(hash);
+      Seen* const seen = seen_.data();
+      size_t at = place_of(hash);
+      while (seen[at].which_plus_one != 0 && (seen[at].tag != tag || keys[seen[at].which_plus_one - 1] != some[i])) {
+        at = (at + 1) & (capacity_ - 1);
+      }
+      if (seen[at].which_plus_one != 0) {
+        const uint32_t u = seen[at].which_plus_one - 1;
+        ++repeats[u];
+        which[from + i] = u;
+        continue;
+      }
+      const uint32_t u = static_cast<uint32_t>(different++);
+      seen[at] = {u + 1, tag};
+      keys[u] = some[i];
+      hashes[u] = hash;
+      repeats[u] = 1;
+      which[from + i] = u;
+      ask(u);
+      if (2 * different > capacity_) widen();
+    }
+    for (; located < before; ++located) locate(located);
+    for (; confirmed + 2 * block < located; ++confirmed) confirm(confirmed);
   }
-  for (size_t u = different > lag ? different - lag : 0; u < different; ++u) find(u);
+  for (; located < different; ++located) locate(located);
+  for (; confirmed < different; ++confirmed) confirm(confirmed);
 }
 
 /// Positions of a batch by group, in order. Groups are runs of shards.

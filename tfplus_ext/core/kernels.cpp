@@ -46,34 +46,58 @@ void gather(float* out, const uint32_t* positions, const uint32_t* which, const 
 }
 
 template <size_t Width>
-void sum_rows(float* __restrict sums, const float* __restrict gradients, const uint32_t* positions,
-              const uint32_t* which, const uint32_t* slot, size_t count, size_t width) {
+void sum_rows(const float** summed, const float* __restrict gradients, const uint32_t* positions,
+              const uint32_t* which, const uint32_t* repeats, size_t count, size_t width) {
   const size_t n = Width == 0 ? width : Width;
   for (size_t i = 0; i < count; ++i) {
-    const uint32_t place = slot[which[i]];
-    if (place == kAlone) continue;
+    const uint32_t u = which[i];
     const float* from = gradients + (positions == nullptr ? i : positions[i]) * n;
-    float* to = sums + place * n;
+    if (repeats[u] == 1) {
+      summed[u] = from;
+      continue;
+    }
+    float* __restrict to = const_cast<float*>(summed[u]);
     for (size_t k = 0; k < n; ++k) to[k] += from[k];
   }
 }
 
-void sum(float* sums, const float* gradients, const uint32_t* positions, const uint32_t* which, const uint32_t* slot,
-         size_t count, size_t width) {
+void sum(const float** summed, const float* gradients, const uint32_t* positions, const uint32_t* which,
+         const uint32_t* repeats, size_t count, size_t width) {
   switch (width) {
-    case 1: return sum_rows<1>(sums, gradients, positions, which, slot, count, width);
-    case 8: return sum_rows<8>(sums, gradients, positions, which, slot, count, width);
-    case 16: return sum_rows<16>(sums, gradients, positions, which, slot, count, width);
-    case 32: return sum_rows<32>(sums, gradients, positions, which, slot, count, width);
-    case 64: return sum_rows<64>(sums, gradients, positions, which, slot, count, width);
-    default: return sum_rows<0>(sums, gradients, positions, which, slot, count, width);
+    case 1: return sum_rows<1>(summed, gradients, positions, which, repeats, count, width);
+    case 8: return sum_rows<8>(summed, gradients, positions, which, repeats, count, width);
+    case 16: return sum_rows<16>(summed, gradients, positions, which, repeats, count, width);
+    case 32: return sum_rows<32>(summed, gradients, positions, which, repeats, count, width);
+    case 64: return sum_rows<64>(summed, gradients, positions, which, repeats, count, width);
+    default: return sum_rows<0>(summed, gradients, positions, which, repeats, count, width);
   }
 }
 
-bool usable(const float* numbers, size_t count) {
-  int bad = 0;
-  for (size_t i = 0; i < count; ++i) bad |= std::fabs(numbers[i]) < kTooLarge ? 0 : 1;  // false for NaN too
-  return bad == 0;
+template <size_t Width>
+size_t drop_rows(const float** rows, size_t count, size_t width) {
+  const size_t n = Width == 0 ? width : Width;
+  size_t dropped = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) __builtin_prefetch(rows[i + kAhead]);
+    const float* row = rows[i];
+    int bad = 0;
+    for (size_t k = 0; k < n; ++k) bad |= std::fabs(row[k]) < kTooLarge ? 0 : 1;  // NaN too
+    if (bad == 0) continue;
+    rows[i] = nullptr;
+    ++dropped;
+  }
+  return dropped;
+}
+
+size_t drop_unusable(const float** rows, size_t count, size_t width) {
+  switch (width) {
+    case 1: return drop_rows<1>(rows, count, width);
+    case 8: return drop_rows<8>(rows, count, width);
+    case 16: return drop_rows<16>(rows, count, width);
+    case 32: return drop_rows<32>(rows, count, width);
+    case 64: return drop_rows<64>(rows, count, width);
+    default: return drop_rows<0>(rows, count, width);
+  }
 }
 
 /// One optimizer over all rows of a step. A row's memory is asked for some rows ahead.
@@ -113,7 +137,7 @@ std::vector<OptimizerInfo> described() {
 
 /// The table of this instruction set.
 const Kernels& table() {
-  static const Kernels made{&gather, &sum, &usable,
+  static const Kernels made{&gather, &sum, &drop_unusable,
                             described<Sgd, Adagrad, RowwiseAdagrad, Adam, RectifiedAdam, Ftrl, GroupAdam,
                                       SparseGroupFtrl>()};
   return made;

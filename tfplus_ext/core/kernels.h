@@ -44,16 +44,15 @@ struct Kernels {
   /// out[positions[i]] = *rows[which[i]], zeros where that is null. `positions` may be null: 0, 1, 2, …
   void (*gather)(float* out, const uint32_t* positions, const uint32_t* which, const float* const* rows, size_t count,
                  size_t width);
-  /// Adds up gradients of the same row, in order. `slot[which[i]]` is kAlone where the row comes once, and is not
-  /// copied then; otherwise the place in `sums` (zeroed by the caller).
-  void (*sum)(float* sums, const float* gradients, const uint32_t* positions, const uint32_t* which,
-              const uint32_t* slot, size_t count, size_t width);
-  /// Whether all numbers are finite, and small enough to be squared.
-  bool (*usable)(const float* numbers, size_t count);
+  /// Gradients of each row, added up in the order of the batch: `summed[u]` is where those of the u-th row are. It
+  /// must point to zeros where several are added; where it is null, the one gradient is used where it lies.
+  void (*sum)(const float** summed, const float* gradients, const uint32_t* positions, const uint32_t* which,
+              const uint32_t* repeats, size_t count, size_t width);
+  /// Replaces pointers to rows in which a number is not finite, or too large to be squared, by null. Returns how many.
+  size_t (*drop_unusable)(const float** rows, size_t count, size_t width);
   std::vector<OptimizerInfo> optimizers;
 };
 
-constexpr uint32_t kAlone = 0xFFFFFFFF;
 /// Gradients at and beyond this would leave float32 when they are squared.
 constexpr float kTooLarge = 1e18f;
 

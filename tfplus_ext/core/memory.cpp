@@ -14,6 +14,8 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kHugeFrom = 2 * kHugePage;
 /// Chunks of the first block: small tables touch a few pages of it, so it does without huge pages.
 constexpr size_t kFirstChunks = 64;
+/// MADV_COLLAPSE of Linux 6.1.
+constexpr int kCollapse = 25;
 constexpr size_t kBlockBytes = size_t{64} << 20;
 
 void* map(size_t bytes) {
@@ -75,6 +77,8 @@ void* Arena::take() {
       throw;
     }
     chunks_ += chunks;
+    // The table has grown large: its first block had better lie on huge pages too. Only advice, where it is known.
+    if (blocks_.size() == 2) madvise(blocks_[0].data(), blocks_[0].bytes(), kCollapse);
     next_ = static_cast<char*>(blocks_.back().data());
     if (first) madvise(next_, blocks_.back().bytes(), MADV_NOHUGEPAGE);
   }

@@ -25,12 +25,11 @@ uint32_t Shard::insert(int64_t key, uint64_t hash) {
       chunks_.reserve(chunks_.size() + 1);
       live_.reserve(rows);
       dirty_.reserve(rows);
-      free_.reserve(rows);  // so that `erase` never allocates
       chunks_.push_back(arena_.take());
     }
     row = end_;
   }
-  index_.insert(IndexEntry::of(key, row), hash);
+  index_.insert(hash, row);
   if (row == end_) {
     ++end_;
   } else {
@@ -48,10 +47,12 @@ bool Shard::erase(int64_t key, uint64_t hash) {
     candidates_.erase(candidate);
     known = true;
   }
-  if (IndexEntry* entry = index_.find(key, hash)) {
-    const uint32_t row = entry->row_plus_one - 1;
+  const uint32_t row = find(key, hash);
+  if (row != kNoRow) {
+    // What may find no memory comes first.
+    if (free_.size() == free_.capacity()) free_.reserve(2 * free_.size() + 64);
     if (frozen_.test(row)) preserve(row);
-    index_.erase(entry);
+    index_.erase(hash, row);
     live_.reset(row);
     dirty_.reset(row);
     pending_.reset(row);

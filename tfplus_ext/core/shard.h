@@ -9,23 +9,9 @@
 #include "layout.h"
 #include "memory.h"
 #include "open_table.h"
+#include "row_index.h"
 
 namespace tfplus {
-
-constexpr uint32_t kNoRow = 0xFFFFFFFF;
-
-/// Key → row, in 12 bytes: five or so lie in one cache line.
-struct IndexEntry {
-  uint32_t row_plus_one;
-  uint32_t low, high;
-
-  bool empty() const { return row_plus_one == 0; }
-  int64_t key() const { return static_cast<int64_t>(uint64_t{high} << 32 | low); }
-  static IndexEntry of(int64_t key, uint32_t row) {
-    const uint64_t bits = static_cast<uint64_t>(key);
-    return {row + 1, static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)};
-  }
-};
 
 /// A key that was seen and is not yet admitted. `count` is at least 1.
 struct Candidate {
@@ -54,18 +40,30 @@ struct Candidates {
 
 class Shard {
  public:
-  Shard(const Layout& layout, Arena& arena, double max_load)
-      : layout_(layout), arena_(arena), index_(max_load), candidates_(max_load) {}
+  Shard(const Layout& layout, Arena& rows, Arena& index, double max_load)
+      : layout_(layout), arena_(rows), index_(index, max_load), candidates_(max_load) {}
   ~Shard() { clear(); }
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
   // -- rows ------------------------------------------------------------------------------------
 
-  void prefetch(uint64_t hash) const { index_.prefetch(hash); }
   uint32_t find(int64_t key, uint64_t hash) const {
-    const IndexEntry* entry = index_.find(key, hash);
-    return entry == nullptr ? kNoRow : entry->row_plus_one - 1;
+    return index_.find(hash, [&](uint32_t row) { return meta(row).key == key; });
+  }
+  /// The same in three steps, so that memory can be asked for ahead: `prefetch`, then `guess`, whose row is the right
+  /// one but for a rare clash of hashes, then `confirm`.
+  void prefetch(uint64_t hash) const { index_.prefetch(hash); }
+  uint32_t guess(uint64_t hash) const {
+    const uint32_t row = index_.find(hash, [](uint32_t) { return true; });
+    if (row != kNoRow) {
+      __builtin_prefetch(&meta(row), 1);
+      __builtin_prefetch(values(row));
+    }
+    return row;
+  }
+  uint32_t confirm(uint32_t guessed, int64_t key, uint64_t hash) const {
+    return guessed == kNoRow || meta(guessed).key == key ? guessed : find(key, hash);
   }
   /// A row for a key that has none: count 0, its numbers unspecified. Throws std::bad_alloc, nothing changed.
   uint32_t insert(int64_t key, uint64_t hash);
@@ -134,7 +132,7 @@ class Shard {
 
   const Layout layout_;  // its own copy: read for every row
   Arena& arena_;
-  OpenTable<IndexEntry> index_;
+  RowIndex index_;
   OpenTable<Candidate> candidates_;
   std::vector<void*> chunks_;
   std::vector<uint32_t> free_;

@@ -46,6 +46,7 @@ Table::Table(const TableOptions& options)
       initializer_(options.initializer, options.initial, options.seed),
       shard_mask_(static_cast<uint32_t>(options.shards - 1)),
       arena_(layout_.chunk_bytes()),
+      index_arena_(RowIndex::kPieceBytes),
       threads_(std::min(options.threads, options.shards)) {
   const std::vector<ParameterInfo>& known = optimizer_.parameters;
   if (options_.parameters.size() != known.size()) throw std::invalid_argument("a parameter is missing");
@@ -59,7 +60,7 @@ Table::Table(const TableOptions& options)
   for (size_t i = 0; i < options_.shards; ++i) {
     // From 0.70 to 0.80, each its own: shards fill at the same rate and should not grow in the same step.
     const double spread = 0.6180339887498949 * static_cast<double>(i);
-    shards_.push_back(std::make_unique<Shard>(layout_, arena_, 0.70 + 0.10 * (spread - std::floor(spread))));
+    shards_.push_back(std::make_unique<Shard>(layout_, arena_, index_arena_, 0.70 + 0.10 * (spread - std::floor(spread))));
   }
   groups_.resize(threads_.size());
 }
@@ -85,24 +86,13 @@ void Table::find(const int64_t* keys, size_t n) {
   }
   each_group([&](Group& group) {
     group.distinguish(
-        keys,
+        keys, [&](size_t u) { shard_of(group.hashes[u]).prefetch(group.hashes[u]); },
+        [&](size_t u) { group.rows[u] = shard_of(group.hashes[u]).guess(group.hashes[u]); },
         [&](size_t u) {
-          const uint64_t hash = hash_key(group.keys[u]);
-          shard_of(hash).prefetch(hash);
-        },
-        [&](size_t u) {
-          const int64_t key = group.keys[u];
-          const uint64_t hash = hash_key(key);
-          Shard& shard = shard_of(hash);
-          const uint32_t row = shard.find(key, hash);
+          const Shard& shard = shard_of(group.hashes[u]);
+          const uint32_t row = shard.confirm(group.rows[u], group.keys[u], group.hashes[u]);
           group.rows[u] = row;
-          if (row == kNoRow) {
-            group.values[u] = nullptr;
-            return;
-          }
-          group.values[u] = shard.values(row);
-          __builtin_prefetch(group.values[u]);
-          __builtin_prefetch(&shard.meta(row), 1);
+          group.values[u] = row == kNoRow ? nullptr : shard.values(row);
         });
   });
 }
@@ -146,6 +136,7 @@ void Table::lookup(const int64_t* keys, size_t n, float* out) {
   std::memcpy(last_keys_.resize(n), keys, n * sizeof(int64_t));
   last_count_ = n;
   carried_ = true;
+  carried_tickets_ = tickets_;
 }
 
 void Table::admit(Group& group) {
@@ -215,7 +206,7 @@ void Table::each_different(Visit visit) {
   for (size_t at = 0; at < used_groups_; ++at) {
     const Group& group = groups_[at];
     for (size_t u = 0; u < group.different; ++u) {
-      const uint64_t hash = hash_key(group.keys[u]);
+      const uint64_t hash = group.hashes[u];
       visit(shard_of(hash), group.keys[u], hash, group.rows[u], group.repeats[u]);
     }
   }
@@ -266,25 +257,18 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
   if (fresh) find(keys, n);
   std::atomic<uint64_t> bad{0};
   each_group([&](Group& group) {
-    // A gradient that comes alone is used where it lies; others are added up, in the order of the batch.
-    uint32_t* slots = group.slots.resize(group.different);
-    const float** sums = group.gradients.resize(group.different);
-    uint32_t together = 0;
-    for (size_t u = 0; u < group.different; ++u) slots[u] = group.repeats[u] > 1 ? together++ : kAlone;
-    float* added = group.sums.resize(together * width);
-    std::memset(added, 0, together * width * sizeof(float));
-    kernels_.sum(added, gradients, group.positions, group.which.data(), slots, group.count, width);
-    for (size_t i = 0; i < group.count; ++i) {
-      const uint32_t u = group.which[i];
-      if (slots[u] == kAlone) sums[u] = gradients + (group.positions == nullptr ? i : group.positions[i]) * width;
-    }
-    uint64_t found = 0;
+    // A gradient that comes alone is used where it lies; the others are added up.
+    const float** summed = group.gradients.resize(group.different);
+    size_t together = 0;
+    for (size_t u = 0; u < group.different; ++u) together += group.repeats[u] > 1;
+    float* sum = group.sums.resize(together * width);
+    std::memset(sum, 0, together * width * sizeof(float));
     for (size_t u = 0; u < group.different; ++u) {
-      if (slots[u] != kAlone) sums[u] = added + slots[u] * width;
-      if (kernels_.usable(sums[u], width)) continue;
-      ++found;
-      sums[u] = nullptr;
+      summed[u] = sum;
+      if (group.repeats[u] > 1) sum += width;
     }
+    kernels_.sum(summed, gradients, group.positions, group.which.data(), group.repeats.data(), group.count, width);
+    const size_t found = kernels_.drop_unusable(summed, group.different, width);
     if (found != 0) bad += found;
   });
   if (bad != 0 && policy == NonFinite::refuse) {
@@ -294,13 +278,15 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
     make_room(keys, n, true);
     each_group([&](Group& group) {
       for (size_t u = 0; u < group.different; ++u) {
-        if (group.rows[u] == kNoRow) make(shard_of(hash_key(group.keys[u])), group, u, hash_key(group.keys[u]));
+        if (group.rows[u] == kNoRow) make(shard_of(group.hashes[u]), group, u, group.hashes[u]);
       }
     });
   }
   std::vector<double> parameters = options_.parameters;
   if (!std::isnan(rate)) parameters[0] = rate;
   counters_.now = time;
+  // Their lookup has marked the rows as changed, unless a snapshot was taken in between.
+  const bool touched = !fresh && carried_tickets_ == tickets_;
   each_group([&](Group& group) {
     float** values = group.values.data();
     for (size_t u = 0; u < group.different; ++u) {
@@ -309,8 +295,8 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
         values[u] = nullptr;
         continue;
       }
-      Shard& shard = shard_of(hash_key(group.keys[u]));
-      shard.touch(group.rows[u]);
+      Shard& shard = shard_of(group.hashes[u]);
+      if (!touched) shard.touch(group.rows[u]);
       shard.meta(group.rows[u]).time = time;
     }
     optimizer_.update({group.different, values, group.gradients.data(), width, layout_.stride, parameters.data()});
@@ -339,7 +325,7 @@ void Table::write(const int64_t* keys, size_t n, const float* rows, WriteOp op) 
   each_group([&](Group& group) {
     for (size_t i = 0; i < group.count; ++i) {
       const size_t u = group.which[i];
-      const uint64_t hash = hash_key(group.keys[u]);
+      const uint64_t hash = group.hashes[u];
       Shard& shard = shard_of(hash);
       if (group.rows[u] == kNoRow) make(shard, group, u, hash);
       shard.touch(group.rows[u]);

@@ -205,7 +205,7 @@ class Table {
   Initializer initializer_;
   std::vector<float> first_slots_;
   uint32_t shard_mask_;
-  Arena arena_;
+  Arena arena_, index_arena_;
   std::vector<std::unique_ptr<Shard>> shards_;
   Threads threads_;
 
@@ -221,6 +221,7 @@ class Table {
   Scratch<int64_t> last_keys_;
   size_t last_count_ = 0;
   bool carried_ = false;
+  uint64_t carried_tickets_ = 0;  // snapshots taken when it was looked up
 
   Counters counters_;
   uint64_t ticket_ = 0;  // of the snapshot being taken; 0: none
