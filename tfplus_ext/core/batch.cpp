@@ -6,6 +6,7 @@ namespace tfplus {
 
 void Group::resize_seen(size_t capacity) {
   seen_ = Scratch<Seen>();
+  capacity_ = 0;  // should there be no memory
   seen_.resize(capacity);
   capacity_ = capacity;
   round_ = 0;

@@ -62,9 +62,10 @@ void* Arena::take() {
     return chunk;
   }
   if (left_ == 0) {
-    free_.reserve(free_.capacity() + kFirstChunks);
     const bool first = blocks_.empty();
-    left_ = first ? kFirstChunks : kBlockBytes / chunk_bytes_ + 1;
+    const size_t chunks = first ? kFirstChunks : kBlockBytes / chunk_bytes_ + 1;
+    free_.reserve(chunks_ + chunks);  // so that `give` never allocates
+    left_ = chunks;
     blocks_.emplace_back();
     try {
       blocks_.back() = Block(left_ * chunk_bytes_);
@@ -73,6 +74,7 @@ void* Arena::take() {
       left_ = 0;
       throw;
     }
+    chunks_ += chunks;
     next_ = static_cast<char*>(blocks_.back().data());
     if (first) madvise(next_, blocks_.back().bytes(), MADV_NOHUGEPAGE);
   }

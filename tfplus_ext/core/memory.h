@@ -43,6 +43,7 @@ class Arena {
   std::vector<void*> free_;
   char* next_ = nullptr;
   size_t left_ = 0;
+  size_t chunks_ = 0;  // carved or to be carved
 };
 
 }  // namespace tfplus

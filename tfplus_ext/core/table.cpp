@@ -139,7 +139,7 @@ void Table::look(const int64_t* keys, size_t n, Unseen unseen, float* out) {
 void Table::lookup(const int64_t* keys, size_t n, float* out) {
   Turn turn(*this);
   find(keys, n);
-  make_room(keys, n);
+  make_room(keys, n, false);
   each_group([&](Group& group) { admit(group); });
   ++counters_.lookups;
   gather(out);
@@ -159,6 +159,7 @@ void Table::admit(Group& group) {
     } else if (admitted(shard, key, hash, group.repeats[u])) {
       make(shard, group, u, hash);
     } else {
+      if (options_.admission == Admission::count) wait(shard, key, hash, group.repeats[u]);
       continue;
     }
     Meta& meta = shard.meta(group.rows[u]);
@@ -167,7 +168,7 @@ void Table::admit(Group& group) {
   }
 }
 
-bool Table::admitted(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats) {
+bool Table::admitted(const Shard& shard, int64_t key, uint64_t hash, uint32_t repeats) const {
   switch (options_.admission) {
     case Admission::always: return true;
     case Admission::probability: {
@@ -177,17 +178,20 @@ bool Table::admitted(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats)
     }
     case Admission::count: break;
   }
-  Candidate* candidate = shard.candidate(key, hash);
+  const Candidate* candidate = shard.candidate(key, hash);
   const uint64_t seen = (candidate == nullptr ? 0 : candidate->count) + uint64_t{repeats};
-  if (static_cast<double>(seen) >= options_.admit) return true;
-  if (candidate == nullptr) {
-    shard.add_candidate(key, hash, repeats, static_cast<uint32_t>(counters_.now), Candidate::kDirty);
-  } else {
-    candidate->count = static_cast<uint32_t>(seen);
-    candidate->time = static_cast<uint32_t>(counters_.now);
+  return static_cast<double>(seen) >= options_.admit;
+}
+
+void Table::wait(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats) {
+  const uint32_t now = static_cast<uint32_t>(counters_.now);
+  if (Candidate* candidate = shard.candidate(key, hash)) {
+    candidate->count += repeats;
+    candidate->time = now;
     candidate->changed |= Candidate::kDirty;
+  } else {
+    shard.add_candidate(key, hash, repeats, now, Candidate::kDirty);
   }
-  return false;
 }
 
 void Table::make(Shard& shard, Group& group, size_t u, uint64_t hash) {
@@ -206,50 +210,51 @@ void Table::make(Shard& shard, Group& group, size_t u, uint64_t hash) {
   group.values[u] = values;
 }
 
+template <typename Visit>
+void Table::each_different(Visit visit) {
+  for (size_t at = 0; at < used_groups_; ++at) {
+    const Group& group = groups_[at];
+    for (size_t u = 0; u < group.different; ++u) {
+      const uint64_t hash = hash_key(group.keys[u]);
+      visit(shard_of(hash), group.keys[u], hash, group.rows[u], group.repeats[u]);
+    }
+  }
+}
+
 size_t Table::rows_unlocked() const {
   size_t rows = 0;
   for (const auto& shard : shards_) rows += shard->size();
   return rows;
 }
 
-void Table::make_room(const int64_t* keys, size_t n) {
+void Table::make_room(const int64_t* keys, size_t n, bool all) {
   if (options_.max_rows == 0) return;
-  size_t missing = 0;
-  for (size_t group = 0; group < used_groups_; ++group) {
-    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
-  }
-  const size_t rows = rows_unlocked();
-  if (missing == 0 || rows + missing <= options_.max_rows) return;
-  if (!options_.evict_at_limit) {
-    throw Full("the table holds " + std::to_string(rows) + " rows and may hold " + std::to_string(options_.max_rows) +
-               "; " + std::to_string(missing) + " keys of this batch have none");
-  }
-  if (missing > options_.max_rows) {
-    throw Full("a batch has " + std::to_string(missing) + " keys without a row, more than the table may hold: " +
-               std::to_string(options_.max_rows));
-  }
-  // A tenth at a time, so that a table at its limit does not look for victims in every step.
-  Eviction eviction;
-  eviction.by_rows = true;
-  eviction.max_rows = std::min(options_.max_rows - options_.max_rows / 10, options_.max_rows - missing);
-  evict_unlocked(eviction);
-  find(keys, n);
-  missing = 0;
-  for (size_t group = 0; group < used_groups_; ++group) {
-    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
-  }
-  if (rows_unlocked() + missing <= options_.max_rows) return;
-  // Keys of this very batch were evicted: make room for all of them.
-  eviction.max_rows = options_.max_rows - std::min(missing, options_.max_rows);
-  evict_unlocked(eviction);
-  find(keys, n);
-  missing = 0;
-  for (size_t group = 0; group < used_groups_; ++group) {
-    for (size_t u = 0; u < groups_[group].different; ++u) missing += groups_[group].rows[u] == kNoRow;
-  }
-  if (rows_unlocked() + missing > options_.max_rows) {
-    throw Full("the different keys of one batch are more than the table may hold: " +
-               std::to_string(options_.max_rows));
+  const size_t most = options_.max_rows;
+  for (;;) {
+    const size_t rows = rows_unlocked();
+    size_t missing = 0, staying = 0, coming = 0;
+    each_different([&](Shard&, int64_t, uint64_t, uint32_t row, uint32_t) { ++(row == kNoRow ? missing : staying); });
+    if (missing == 0 || rows + missing <= most) return;
+    each_different([&](Shard& shard, int64_t key, uint64_t hash, uint32_t row, uint32_t repeats) {
+      if (row == kNoRow && (all || admitted(shard, key, hash, repeats))) ++coming;
+    });
+    if (coming == 0 || rows + coming <= most) return;
+    if (!options_.evict_at_limit) {
+      throw Full("the table holds " + std::to_string(rows) + " rows and may hold " + std::to_string(most) + "; " +
+                 std::to_string(coming) + " keys of this batch would be added");
+    }
+    // Only the first time round: later, what was staying can but be coming.
+    if (staying + coming > most) {
+      throw Full("a batch needs " + std::to_string(staying + coming) + " rows, more than the table may hold: " +
+                 std::to_string(most));
+    }
+    // A tenth at a time, so that a table at its limit does not look for victims in every step. Keys of this very
+    // batch may be among them: then more are coming.
+    Eviction eviction;
+    eviction.by_rows = true;
+    eviction.max_rows = std::min(most - most / 10, most - coming);
+    evict_unlocked(eviction);
+    find(keys, n);
   }
 }
 
@@ -258,18 +263,9 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
   Turn turn(*this);
   const size_t width = layout_.width;
   const bool fresh = !carried(keys, n);
-  if (fresh) {
-    find(keys, n);
-    if (options_.admission == Admission::always) make_room(keys, n);
-  }
+  if (fresh) find(keys, n);
   std::atomic<uint64_t> bad{0};
   each_group([&](Group& group) {
-    if (fresh && options_.admission == Admission::always) {
-      for (size_t u = 0; u < group.different; ++u) {
-        const uint64_t hash = hash_key(group.keys[u]);
-        if (group.rows[u] == kNoRow) make(shard_of(hash), group, u, hash);
-      }
-    }
     // A gradient that comes alone is used where it lies; others are added up, in the order of the batch.
     uint32_t* slots = group.slots.resize(group.different);
     const float** sums = group.gradients.resize(group.different);
@@ -293,6 +289,14 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
   });
   if (bad != 0 && policy == NonFinite::refuse) {
     throw BadGradient(std::to_string(bad.load()) + " rows have a gradient that is not finite, or too large to be squared");
+  }
+  if (fresh && options_.admission == Admission::always) {
+    make_room(keys, n, true);
+    each_group([&](Group& group) {
+      for (size_t u = 0; u < group.different; ++u) {
+        if (group.rows[u] == kNoRow) make(shard_of(hash_key(group.keys[u])), group, u, hash_key(group.keys[u]));
+      }
+    });
   }
   std::vector<double> parameters = options_.parameters;
   if (!std::isnan(rate)) parameters[0] = rate;
@@ -330,7 +334,7 @@ void Table::each_found(const int64_t* keys, size_t n, Visit visit) {
 void Table::write(const int64_t* keys, size_t n, const float* rows, WriteOp op) {
   Turn turn(*this);
   find(keys, n);
-  make_room(keys, n);
+  make_room(keys, n, true);
   const size_t width = layout_.width;
   each_group([&](Group& group) {
     for (size_t i = 0; i < group.count; ++i) {

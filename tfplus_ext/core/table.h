@@ -149,14 +149,21 @@ class Table {
   bool carried(const int64_t* keys, size_t n) const;
   /// Rows for those keys of the batch that have none and may have one. Counts sightings.
   void admit(Group& group);
-  bool admitted(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats);
+  bool admitted(const Shard& shard, int64_t key, uint64_t hash, uint32_t repeats) const;
+  /// A key that is not admitted yet is counted.
+  void wait(Shard& shard, int64_t key, uint64_t hash, uint32_t repeats);
   void make(Shard& shard, Group& group, size_t u, uint64_t hash);
-  void make_room(const int64_t* keys, size_t n);
+  /// Room for the rows that this batch adds: of `all` keys that have none, or only of those admitted. Throws Full,
+  /// nothing changed.
+  void make_room(const int64_t* keys, size_t n, bool all);
   void gather(float* out);
   size_t evict_unlocked(const Eviction& eviction);
   size_t rows_unlocked() const;
   void each_group(const std::function<void(Group&)>& task);
   void forget_batch() { carried_ = false; }
+  /// Calls visit(shard, key, hash, row, repeats) for the different keys of the batch.
+  template <typename Visit>
+  void each_different(Visit visit);
   template <typename Visit>
   void each_found(const int64_t* keys, size_t n, Visit visit);
 
