@@ -1,6 +1,6 @@
 #include "batch.h"
 
-#include <cstring>
+#include <algorithm>
 
 namespace tfplus {
 
@@ -53,7 +53,7 @@ void Split::collect(size_t group, size_t parts, Group& into) {
   into.count = count;
   for (size_t part = 0; part < parts; ++part) {
     const size_t found = counts_[part * parts + group];
-    std::memcpy(at, found_[part * parts + group].data(), found * sizeof(uint32_t));
+    std::copy_n(found_[part * parts + group].data(), found, at);
     at += found;
   }
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -108,7 +107,7 @@ void Table::find(const int64_t* keys, size_t n) {
 }
 
 bool Table::carried(const int64_t* keys, size_t n) const {
-  return carried_ && n == last_count_ && std::memcmp(keys, last_keys_.data(), n * sizeof(int64_t)) == 0;
+  return carried_ && n == last_count_ && std::equal(keys, keys + n, last_keys_.data());
 }
 
 void Table::gather(float* out) {
@@ -143,7 +142,7 @@ void Table::lookup(const int64_t* keys, size_t n, float* out) {
   each_group([&](Group& group) { admit(group); });
   ++counters_.lookups;
   gather(out);
-  std::memcpy(last_keys_.resize(n), keys, n * sizeof(int64_t));
+  std::copy_n(keys, n, last_keys_.resize(n));
   last_count_ = n;
   carried_ = true;
 }
@@ -272,7 +271,7 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
     uint32_t together = 0;
     for (size_t u = 0; u < group.different; ++u) slots[u] = group.repeats[u] > 1 ? together++ : kAlone;
     float* added = group.sums.resize(together * width);
-    std::memset(added, 0, together * width * sizeof(float));
+    std::fill_n(added, together * width, 0.0f);
     kernels_.sum(added, gradients, group.positions, group.which.data(), slots, group.count, width);
     for (size_t i = 0; i < group.count; ++i) {
       const uint32_t u = group.which[i];
