@@ -216,7 +216,9 @@ class _Scorer:
             self._cut()
         if self._display is not None and now - self._told_at >= REPORT_SECONDS:
             rate = (rows - self._told_rows) / (now - self._told_at)
-            self._display.note(f"{rows:>12,} rows · {rate:>9,.0f} rows/s", "scoring", rows=rows)
+            bad = f" · bad rows {self.progress.bad_rows:,}" if self.progress.bad_rows else ""
+            facts = {"rows": rows, "bad_rows": self.progress.bad_rows}
+            self._display.note(f"{rows:>12,} rows · {rate:>9,.0f} rows/s{bad}", "scoring", **facts)
             self._told_at, self._told_rows = now, rows
 
     def _cut(self) -> None:

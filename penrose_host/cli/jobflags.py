@@ -68,12 +68,12 @@ def load_job(options: argparse.Namespace) -> Resolved:
 
 
 def _how_to_give_a_job(command: str) -> str:
-    here = sorted(path.name for path in Path().glob("*.*") if path.suffix in (".yaml", ".yml", ".toml"))
-    # The most likely ones first, and never a list of everything.
-    likely = [name for name in here if name.startswith("job")] or here
-    found = f"   (here are: {', '.join(likely[:5])})" if likely else "   (how to write one: docs/quickstart.md)"
-    name = likely[0] if len(likely) == 1 else "job.yaml"
-    return f"type: {command} {name}{found}"
+    here = sorted(path.name for path in Path().glob("[!.]*.*") if path.suffix in (".yaml", ".yml", ".toml"))
+    jobs = [name for name in here if name.startswith("job")]
+    # Never a list of everything.
+    likely = ", ".join((jobs or here)[:5])
+    found = f"here are: {likely}" if likely else "how to write one: the quickstart of the documentation"
+    return f"type: {command} {jobs[0] if jobs else 'JOB.yaml'}   ({found})"
 
 
 def add_log_format(parser: argparse._ActionsContainer) -> None:

@@ -31,7 +31,8 @@ def _differences(old: object, new: object, place: str) -> Iterator[str]:
     else:
         # Long texts that are alike at both ends: from where they part.
         one, other = repr(old), repr(new)
-        start = next(at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+        parted = (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+        start = next(parted, min(len(one), len(other)))
         yield f"{place}: was … {_shortened(one[start:])}, is … {_shortened(other[start:])}"
 
 

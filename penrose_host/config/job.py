@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -158,7 +159,7 @@ class Until(_Section):
 class Job(_Section):
     """A whole job. Plugins are chosen by name here; their options are checked by `resolve`."""
 
-    name: str = Field(pattern=rf"^{_NAME}$", description="Name of the job, and of its run directory.")
+    name: str = Field(description="Name of the job, and of its run directory.")
     environment: Choice = Field(default=PluginChoice(name="local"), description="Where the job's processes run.")
     datasource: Choice = Field(description="Where the rows come from.")
     executor: Choice = Field(description="What trains the model.")
@@ -200,6 +201,15 @@ class Job(_Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=1 << 63)] = Field(
         default=0, description="Seed of everything random."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _can_name_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(_NAME, value):
+            raise ValueError(
+                "should have 1 to 100 letters (a to z), digits, `.`, `_` and `-`, beginning with a letter or a digit"
+            )
+        return value
 
     @field_validator("micro_batch", "waiting", "metrics", "report", "checkpoint", "output", "until", mode="before")
     @classmethod

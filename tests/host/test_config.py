@@ -484,6 +484,8 @@ def test_the_documented_job_is_valid_names_every_key_and_shows_the_true_defaults
         ("features.lists=[{column: x, ordered: 7}]", "should be true or false, not 7"),
         ("name=3", "should be text: write it in quotes"),
         ("name=null", "should be text"),
+        ("name=a/b", "should have 1 to 100 letters (a to z), digits, `.`, `_` and `-`"),
+        ("name='a\n'", "should have 1 to 100 letters"),
     ],
 )
 def test_faults_are_told_in_words_of_a_job_and_not_of_a_library(tmp_path, option, fault):
@@ -531,6 +533,7 @@ def test_of_lists_and_of_other_plugins_only_what_differs_is_shown():
         "d: was [1], is [1, 2]",
         f"e: was '{'x' * 59} … {'x' * 13}y', is '{'x' * 59} … {'x' * 13}z'",
     ]
+    assert difference({"e": int("1" * 100)}, {"e": int("1" * 120)})
     assert difference({"e": "x" * 500 + "y" + "x" * 500}, {"e": "x" * 500 + "z" + "x" * 500})[0].startswith(
         "e: was … yxx"
     )

@@ -19,12 +19,14 @@ import yaml
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.cluster import ClusterSpec, Role
 from penrose_host.config.resolve import load
+from penrose_host.embeddings.tensorfile import decode
 from penrose_host.model import build
 from penrose_host.testing.memory import MemoryCheckpoints
 
 __all__ = [
     "FILES",
     "ROWS",
+    "TFPLUS",
     "TORCH",
     "check_same_end",
     "letters",
@@ -52,6 +54,17 @@ FEATURES: Mapping[str, Any] = {
 TORCH: Mapping[str, Any] = {
     "executor": {"name": "staged-torch", "model": "logistic", "optimizer": {"name": "adagrad", "learning_rate": 0.1}},
     "embedding": {"name": "hashing", "rows": 1 << 14},
+}
+#: The same with native tables: most keys are seen too seldom to become rows, and rows go 900 seconds after their last.
+TFPLUS: Mapping[str, Any] = {
+    "executor": TORCH["executor"],
+    "embedding": {
+        "name": "tfplus",
+        "threads": 2,
+        "admission": {"count": 2},
+        "eviction": {"max_age": "900s", "every": 10},
+    },
+    "checkpoint": {"rows": 600, "seconds": None, "keep": 2},
 }
 
 
@@ -151,9 +164,9 @@ def check_same_end(one: Path, other: Path) -> None:
 
 
 def tables(job: Path) -> dict[str, dict[str, bytes]]:
-    """Name → the files of a whole snapshot of each embedding table, restored from the run's last checkpoint.
+    """Name → the content of a whole snapshot of each embedding table, restored from the run's last checkpoint.
 
-    The checkpoints of two runs hold a table in other pieces: what they amount to is compared.
+    The checkpoints of two runs hold a table in other pieces, rows in another order: what they amount to is compared.
     """
     found = {}
     resolved = load(job)
@@ -166,8 +179,31 @@ def tables(job: Path) -> dict[str, dict[str, bytes]]:
         for name, table in model.tables.items().items():
             memory = MemoryCheckpoints()
             reader = memory.reader(memory.write("whole", table.snapshot(None)))
-            found[name] = {file: reader.read(file) for file in reader.names()}
+            found[name] = _by_key({file: reader.read(file) for file in reader.names()})
     return found
+
+
+def _by_key(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What files of native tables hold, whatever order it was written in; files of other tables as they are."""
+    found: dict[str, bytes] = {}
+    rows: list[dict[str, Any]] = []
+    for name, data in files.items():
+        tensors, metadata = decode(data)
+        if "keys" in tensors:
+            rows.append(tensors)
+        elif "candidates" in tensors:
+            assert not len(tensors.pop("deleted"))
+            found |= _sorted(tensors, "candidates") | {"counters": metadata["counters"].encode()}
+        else:
+            found[name] = data
+    if rows:
+        found |= _sorted({name: np.concatenate([part[name] for part in rows]) for name in rows[0]}, "keys")
+    return found
+
+
+def _sorted(tensors: Mapping[str, Any], by: str) -> dict[str, bytes]:
+    order = np.argsort(tensors[by])
+    return {name: array[order].tobytes() for name, array in tensors.items()}
 
 
 def state(run_dir: Path) -> dict[str, bytes]:

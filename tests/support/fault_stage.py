@@ -55,6 +55,7 @@ PHASES: Mapping[str, tuple[str, str, bool]] = {
     "checkpoint: writing the trainer's files": ("open", rf"{_CHECKPOINT}/chief-0/trainer/.+", True),
     "checkpoint: writing the executor's files": ("open", rf"{_CHECKPOINT}/chief-0/executor/.+", True),
     "checkpoint: writing a table": ("open", rf"{_CHECKPOINT}/chief-0/tables/.+", True),
+    "checkpoint: writing a delta": ("open", rf"{_CHECKPOINT}/chief-0/tables/.+/000[1-9]-.+", True),
     "checkpoint: writing host.json": ("open", rf"{_CHECKPOINT}/chief-0/host\.json", True),
     "checkpoint: naming the predictions": ("os.rename", r"/predictions/part-\d+\.parquet\.tmp", False),
     "checkpoint: writing the fragment": ("open", rf"{_CHECKPOINT}/chief-0/fragment\.json", True),

@@ -1,12 +1,12 @@
 #include "batch.h"
 
-#include <cstring>
+#include <algorithm>
 
 namespace tfplus {
 
 void Group::resize_seen(size_t capacity) {
   capacity_ = 0;  // should there be no memory
-  std::memset(seen_.resize(capacity), 0, capacity * sizeof(Seen));
+  std::fill_n(seen_.resize(capacity), capacity, Seen{0, 0});
   capacity_ = capacity;
 }
 
@@ -43,7 +43,7 @@ void Split::collect(size_t group, size_t parts, Group& into) {
   into.count = count;
   for (size_t part = 0; part < parts; ++part) {
     const size_t found = counts_[part * parts + group];
-    std::memcpy(at, found_[part * parts + group].data(), found * sizeof(uint32_t));
+    std::copy_n(found_[part * parts + group].data(), found, at);
     at += found;
   }
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -98,7 +97,7 @@ void Table::find(const int64_t* keys, size_t n) {
 }
 
 bool Table::carried(const int64_t* keys, size_t n) const {
-  return carried_ && n == last_count_ && std::memcmp(keys, last_keys_.data(), n * sizeof(int64_t)) == 0;
+  return carried_ && n == last_count_ && std::equal(keys, keys + n, last_keys_.data());
 }
 
 void Table::gather(float* out) {
@@ -133,7 +132,7 @@ void Table::lookup(const int64_t* keys, size_t n, float* out) {
   each_group([&](Group& group) { admit(group); });
   ++counters_.lookups;
   gather(out);
-  std::memcpy(last_keys_.resize(n), keys, n * sizeof(int64_t));
+  std::copy_n(keys, n, last_keys_.resize(n));
   last_count_ = n;
   carried_ = true;
   carried_tickets_ = tickets_;
@@ -262,7 +261,7 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
     size_t together = 0;
     for (size_t u = 0; u < group.different; ++u) together += group.repeats[u] > 1;
     float* sum = group.sums.resize(together * width);
-    std::memset(sum, 0, together * width * sizeof(float));
+    std::fill_n(sum, together * width, 0.0f);
     for (size_t u = 0; u < group.different; ++u) {
       summed[u] = sum;
       if (group.repeats[u] > 1) sum += width;

@@ -27,6 +27,8 @@ class Outputs {
     Block block_;
   };
 
+  Outputs() { kept_.reserve(kKept); }  // so that `give` never allocates
+
   size_t bytes() {
     std::lock_guard<std::mutex> lock(mutex_);
     size_t bytes = 0;
