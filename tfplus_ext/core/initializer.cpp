@@ -32,7 +32,7 @@ const std::vector<std::string>& Initializer::names() {
 }
 
 std::vector<ParameterInfo> Initializer::parameters(const std::string& name) {
-  constexpr double most = std::numeric_limits<double>::max();
+  constexpr double most = std::numeric_limits<float>::max();
   if (name == "constant") return {{"value", 0.0, -most, most}};
   if (name == "uniform") return {{"low", -0.05, -most, most}, {"high", 0.05, -most, most}};
   if (name == "normal" || name == "truncated_normal") return {{"mean", 0.0, -most, most}, {"stddev", 0.01, 0.0, most}};

@@ -219,6 +219,13 @@ NB_MODULE(_native, m) {
   m.doc() = "The native core of penrose-tfplus. Use the classes of penrose_tfplus.";
   nb::exception<Full>(m, "TableFull", PyExc_RuntimeError);
   nb::exception<BadGradient>(m, "BadGradient", PyExc_ValueError);
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::bad_alloc&) {
+      PyErr_SetString(PyExc_MemoryError, "there is no memory left for the table");
+    }
+  });
 
   m.def("instruction_set", &instruction_set);
   m.def("optimizers", [] {

@@ -8,9 +8,9 @@ struct Adagrad {
   static std::string name() { return "adagrad"; }
   static std::vector<SlotInfo> slots() { return {{"accumulator", false, "initial_accumulator"}}; }
   static std::vector<ParameterInfo> parameters() {
-    return {{"learning_rate", 0.01, 0.0, kInfinity},
-            {"initial_accumulator", 0.0, 0.0, kInfinity},
-            {"epsilon", 1e-10, kSmallest, kInfinity}};
+    return {{"learning_rate", 0.01, 0.0, kLargest},
+            {"initial_accumulator", 0.0, 0.0, kLargest},
+            {"epsilon", 1e-10, kSmallest, kLargest}};
   }
 
   float rate, epsilon;

@@ -8,10 +8,10 @@ struct Adam {
   static std::string name() { return "adam"; }
   static std::vector<SlotInfo> slots() { return {{"first"}, {"second"}, {"steps", true}}; }
   static std::vector<ParameterInfo> parameters() {
-    return {{"learning_rate", 0.001, 0.0, kInfinity},
+    return {{"learning_rate", 0.001, 0.0, kLargest},
             {"beta1", 0.9, 0.0, 1.0},
             {"beta2", 0.999, 0.0, 1.0},
-            {"epsilon", 1e-8, kSmallest, kInfinity}};
+            {"epsilon", 1e-8, kSmallest, kLargest}};
   }
 
   double rate, beta1, beta2;

@@ -12,7 +12,7 @@ namespace tfplus {
 namespace TFPLUS_ISA {
 
 constexpr double kSmallest = std::numeric_limits<float>::min();
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kLargest = std::numeric_limits<float>::max();
 
 }  // namespace TFPLUS_ISA
 }  // namespace tfplus

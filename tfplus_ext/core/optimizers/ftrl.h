@@ -8,11 +8,11 @@ struct Ftrl {
   static std::string name() { return "ftrl"; }
   static std::vector<SlotInfo> slots() { return {{"accumulator", false, "initial_accumulator"}, {"linear"}}; }
   static std::vector<ParameterInfo> parameters() {
-    return {{"learning_rate", 0.1, kSmallest, kInfinity},
-            {"beta", 1.0, kSmallest, kInfinity},
-            {"l1", 0.0, 0.0, kInfinity},
-            {"l2", 0.0, 0.0, kInfinity},
-            {"initial_accumulator", 0.0, 0.0, kInfinity}};
+    return {{"learning_rate", 0.1, kSmallest, kLargest},
+            {"beta", 1.0, kSmallest, kLargest},
+            {"l1", 0.0, 0.0, kLargest},
+            {"l2", 0.0, 0.0, kLargest},
+            {"initial_accumulator", 0.0, 0.0, kLargest}};
   }
 
   float rate, beta, l1, l2;

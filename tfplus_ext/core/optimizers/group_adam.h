@@ -33,7 +33,7 @@ struct GroupAdam {
   static std::vector<SlotInfo> slots() { return {{"first"}, {"second"}, {"linear"}, {"steps", true}}; }
   static std::vector<ParameterInfo> parameters() {
     std::vector<ParameterInfo> all = Adam::parameters();
-    for (const char* name : {"l1", "l2", "l21"}) all.push_back({name, 0.0, 0.0, kInfinity});
+    for (const char* name : {"l1", "l2", "l21"}) all.push_back({name, 0.0, 0.0, kLargest});
     return all;
   }
 

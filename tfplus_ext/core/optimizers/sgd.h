@@ -7,7 +7,7 @@ namespace TFPLUS_ISA {
 struct Sgd {
   static std::string name() { return "sgd"; }
   static std::vector<SlotInfo> slots() { return {}; }
-  static std::vector<ParameterInfo> parameters() { return {{"learning_rate", 0.01, 0.0, kInfinity}}; }
+  static std::vector<ParameterInfo> parameters() { return {{"learning_rate", 0.01, 0.0, kLargest}}; }
 
   float rate;
   explicit Sgd(const double* p) : rate(static_cast<float>(p[0])) {}

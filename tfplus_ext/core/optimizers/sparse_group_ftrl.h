@@ -10,13 +10,13 @@ struct SparseGroupFtrl {
     return {{"accumulator", false, "initial_accumulator"}, {"linear"}, {"steps", true}};
   }
   static std::vector<ParameterInfo> parameters() {
-    return {{"learning_rate", 0.1, kSmallest, kInfinity},
+    return {{"learning_rate", 0.1, kSmallest, kLargest},
             {"lr_power", -0.5, -1.0, 0.0},
-            {"l1", 0.0, 0.0, kInfinity},
-            {"l2", 0.0, 0.0, kInfinity},
-            {"l21", 0.0, 0.0, kInfinity},
-            {"initial_accumulator", 0.0, 0.0, kInfinity},
-            {"epsilon", 1e-10, kSmallest, kInfinity}};
+            {"l1", 0.0, 0.0, kLargest},
+            {"l2", 0.0, 0.0, kLargest},
+            {"l21", 0.0, 0.0, kLargest},
+            {"initial_accumulator", 0.0, 0.0, kLargest},
+            {"epsilon", 1e-10, kSmallest, kLargest}};
   }
 
   float rate, power, l1, l2, l21, epsilon;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from penrose_tfplus._native import Float32, Int64, Parameter
+
+    Scalar = TypeVar("Scalar", bound=np.generic)
 
 __all__ = [
     "BadGradient",
@@ -82,10 +85,11 @@ class Table:
         shards: int = 64,
         threads: int | None = None,
     ) -> None:
-        self.width = width
+        self.width = width = _size("width", width, 1, 1024)
         self.optimizer = optimizer
         known = {name: (slots, parameters) for name, slots, parameters in _native.optimizers()}
         slots, declared = _chosen("optimizer", optimizer, known)
+        self._rate = declared[0]
         _, initial = _chosen(
             "initializer", initializer, {name: ((), parameters) for name, parameters in _native.initializers()}
         )
@@ -93,16 +97,14 @@ class Table:
         self.slot_widths = {name: 1 if per_row else width for name, per_row in slots}
         if admit_count is not None and admit_probability is not None:
             raise ValueError("give admit_count or admit_probability, not both")
-        if admit_count is not None and not 1 <= admit_count < 2**32:
-            raise ValueError(f"admit_count must be from 1 to 2**32 - 1, not {admit_count}")
+        if admit_count is not None:
+            admit_count = _size("admit_count", admit_count, 1, 2**32 - 1)
         if admit_probability is not None and not 0 < admit_probability <= 1:
             raise ValueError(f"admit_probability must be above 0 and at most 1, not {admit_probability}")
-        if max_rows is not None and max_rows < 1:
-            raise ValueError(f"max_rows must be at least 1, not {max_rows}")
         if at_limit not in ("fail", "evict"):
             raise ValueError(f"at_limit must be fail or evict, not {at_limit!r}")
         self._native = _native.Table(
-            _size("width", width, 1, 1024),
+            width,
             optimizer,
             _values(f"optimizer {optimizer}", declared, optimizer_parameters or {}),
             initializer,
@@ -110,10 +112,10 @@ class Table:
             seed % 2**64,
             "count" if admit_count else "probability" if admit_probability else "always",
             float(admit_count or admit_probability or 0),
-            max_rows or 0,
+            0 if max_rows is None else _size("max_rows", max_rows, 1, 2**63 - 1),
             at_limit == "evict",
-            shards,
-            default_threads() if threads is None else threads,
+            _size("shards", shards, 1, 4096),
+            default_threads() if threads is None else _size("threads", threads, 1, 256),
         )
 
     # -- training ----------------------------------------------------------------------------------
@@ -124,6 +126,8 @@ class Table:
         `train`: the keys count as seen, and become rows when they are admitted. Otherwise nothing changes, and keys
         without a row read zeros, or the value that they would start with. Raises `TableFull`.
         """
+        if unseen not in ("zeros", "first"):
+            raise ValueError(f"unseen must be zeros or first, not {unseen!r}")
         return self._native.lookup(_keys(keys), train, unseen == "first")
 
     def apply(
@@ -142,9 +146,7 @@ class Table:
         one, except those that are not admitted. Raises `BadGradient`, the table unchanged, where a sum is not finite;
         `skip_non_finite` leaves out those rows instead and counts them.
         """
-        rate = math.nan if learning_rate is None else float(learning_rate)
-        if learning_rate is not None and not 0 <= rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number from 0, not {learning_rate!r}")
+        rate = math.nan if learning_rate is None else _value(f"optimizer {self.optimizer}", self._rate, learning_rate)
         self._native.apply(_keys(keys), self._rows("gradients", gradients, keys), _seconds(time), rate, skip_non_finite)
 
     def write(self, keys: Int64, rows: Float32, op: WriteOp = "assign") -> None:
@@ -236,9 +238,11 @@ class Table:
         self._native.clear()
 
     def _rows(self, what: str, rows: Float32, keys: Int64) -> Float32:
-        if rows.dtype != np.float32 or rows.shape != (len(keys), self.width):
-            raise ValueError(f"{what} must be float32 [{len(keys)}, {self.width}], not {rows.dtype} {list(rows.shape)}")
-        return rows if rows.flags.c_contiguous else np.ascontiguousarray(rows)
+        array = isinstance(rows, np.ndarray)
+        if not array or rows.dtype != np.float32 or rows.shape != (len(keys), self.width):
+            given = f"{rows.dtype} {list(rows.shape)}" if array else type(rows).__name__
+            raise ValueError(f"{what} must be float32 [{len(keys)}, {self.width}], not {given}")
+        return _plain(rows)
 
 
 def _keys(keys: Any) -> Int64:
@@ -246,12 +250,18 @@ def _keys(keys: Any) -> Int64:
     if not isinstance(keys, np.ndarray):
         if not hasattr(keys, "to_numpy"):
             raise ValueError(f"keys must be an int64 array [n], not {type(keys).__name__}")
-        if keys.null_count:
+        if getattr(keys, "null_count", 0):
             raise ValueError(f"keys must have no nulls, and {keys.null_count} are")
         keys = keys.to_numpy()
     if keys.dtype != np.int64 or keys.ndim != 1:
         raise ValueError(f"keys must be int64 [n], not {keys.dtype} {list(keys.shape)}")
-    return keys if keys.flags.c_contiguous else np.ascontiguousarray(keys)
+    return _plain(keys)
+
+
+def _plain(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """The array, or a copy as the extension reads memory: one number after the other, each where it may stand."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=("C", "A"))
 
 
 def _seconds(micros: int) -> int:
@@ -259,6 +269,7 @@ def _seconds(micros: int) -> int:
 
 
 def _size(what: str, value: int, low: int, high: int) -> int:
+    value = operator.index(value)
     if not low <= value <= high:
         raise ValueError(f"{what} must be from {low} to {high}, not {value}")
     return value
@@ -276,10 +287,12 @@ def _values(what: str, declared: list[Parameter], given: Mapping[str, float]) ->
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise ValueError(f"{what} has no parameter {unknown[0]!r}; its parameters: {', '.join(names) or 'none'}")
-    values = []
-    for name, standard, low, high in declared:
-        value = given.get(name, standard)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < high:
-            raise ValueError(f"{what}: {name} must be a number from {low:g} below {high:g}, not {value!r}")
-        values.append(float(value))
-    return values
+    return [_value(what, parameter, given.get(parameter[0], parameter[1])) for parameter in declared]
+
+
+def _value(what: str, declared: Parameter, value: Any) -> float:
+    name, _, low, high = declared
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not low <= value < high:
+        raise ValueError(f"{what}: {name} must be a number from {low:g} below {high:g}, not {value!r}")
+    return float(value)
