@@ -20,10 +20,18 @@ __all__ = ["hash_bytes", "hash_strings"]
 
 
 def hash_strings(feature: str, column: pa.Array) -> Int64:
-    """Ids of the values of a feature: a string or binary column, nulls too → int64 [n]."""
+    """Ids of the values of a feature: a string or binary column, nulls too → int64 [n]. Raises TypeError for others."""
     import pyarrow as pa
 
-    large = column.cast(pa.large_binary() if pa.types.is_binary(column.type) else pa.large_string())
+    is_, kind = pa.types, column.type
+    if is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind):
+        large = column.cast(pa.large_string())
+    elif is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind) or is_.is_fixed_size_binary(kind):
+        large = column.cast(pa.large_binary())
+    else:
+        raise TypeError(f"feature {feature!r}: the column must be string or binary, not {kind}")
+    if not len(large):
+        return np.empty(0, np.int64)
     _, offsets, data = large.buffers()
     bounds = np.frombuffer(offsets, np.int64, len(large) + 1, large.offset * 8)
     name = feature.encode()
