@@ -236,6 +236,8 @@ class EmbeddingTable(ABC):
     #: and `key` there is `penrose_host.embeddings.mixing.buckets(key, hash_rows)`: what a servable artifact repeats.
     #: A `key` that is not exported has the first value that `penrose_host.embeddings.initializers` gives for it.
     hash_rows: int | None = None
+    #: Whether a key without a row reads its first value when it is only looked at; otherwise zeros.
+    first_values: bool = True
 
     @abstractmethod
     def lookup(self, keys: Int64, *, train: bool) -> Float32:
@@ -328,6 +330,10 @@ class ExecutorContext:
 
 class Executor(Plugin, ABC):
     """Scores and trains. The host calls it from one thread; it never sees the source, clocks or files."""
+
+    #: Embedding backends that it prefers to holding embeddings itself, the best first: where a job names none, the
+    #: first that is installed is used.
+    embeddings: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def setup(self, context: ExecutorContext) -> None:

@@ -163,9 +163,10 @@ class Job(_Section):
     environment: Choice = Field(default=PluginChoice(name="local"), description="Where the job's processes run.")
     datasource: Choice = Field(description="Where the rows come from.")
     executor: Choice = Field(description="What trains the model.")
-    embedding: Choice = Field(
-        default=PluginChoice(name=NO_EMBEDDING),
-        description="What holds the embedding tables; `none`: the framework itself.",
+    embedding: Choice | None = Field(
+        default=None,
+        description="What holds the embedding tables; `none`: the framework itself. Where a job does not say: "
+        "what the executor prefers and is installed, otherwise `none`.",
     )
     hooks: tuple[Choice, ...] = Field(
         default=(), description="Plugins that watch the run, or have a say in its exports."
@@ -220,8 +221,8 @@ class Job(_Section):
     @field_validator("embedding", mode="before")
     @classmethod
     def _no_embedding(cls, value: object) -> object:
-        empty = value is None or (isinstance(value, Mapping) and value.get("name", "") is None)
-        return NO_EMBEDDING if empty else value
+        unnamed = isinstance(value, Mapping) and value.get("name", "") is None
+        return NO_EMBEDDING if unnamed else value
 
     @field_validator("hooks", mode="before")
     @classmethod

@@ -22,11 +22,11 @@ from penrose_host.config.job import (
 from penrose_host.config.jobfile import to_yaml
 from penrose_host.config.layers import PLUGIN_KEYS, Merged
 from penrose_host.errors import ConfigError, PenroseError, PluginError
-from penrose_host.interfaces import Plugin
+from penrose_host.interfaces import Executor, Plugin
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import load as load_plugin
 from penrose_host.plugins.loading import make, validate
-from penrose_host.plugins.selection import select
+from penrose_host.plugins.selection import forbidden, select
 
 __all__ = ["Resolved", "Selected", "load", "resolve"]
 
@@ -134,7 +134,12 @@ def _resolve(
     index: Index | None,
 ) -> Resolved:
     """`job` is None where it has faults of its own: then the plugins that it names still add theirs."""
-    selected, more, errors = _select_all(choices, block, allow_dists, index or scan())
+    index = index or scan()
+    selected, more, errors = _select_all(choices, block, allow_dists, index)
+    if job is not None and job.embedding is None and "executor" in selected:
+        preferred = _preferred_embedding(selected["executor"], block, allow_dists, index)
+        also, its_faults, its_errors = _select_all(preferred, block, allow_dists, index)
+        selected, more, errors = selected | also, more + its_faults, errors + its_errors
     faults = [*faults, *more]
     if len(errors) == 1 and not faults:
         raise errors[0][1]
@@ -174,13 +179,25 @@ def _select_all(
     return selected, faults, errors
 
 
+def _preferred_embedding(
+    executor: Selected, block: Collection[str], allow_dists: Collection[str] | None, index: Index
+) -> dict[str, PluginChoice]:
+    """The backend of a job that names none: the first that the executor prefers and that may be selected."""
+    assert issubclass(executor.plugin, Executor)
+    for name in executor.plugin.embeddings:
+        if any(not forbidden(record, block, allow_dists) for record in index.find(Kind.EMBEDDING, name)):
+            return {Kind.EMBEDDING.value: PluginChoice(name=name)}
+    return {}
+
+
 def _one_line(error: PenroseError) -> str:
     return " · ".join(line.strip() for line in str(error).splitlines())
 
 
 def _choices_of(job: Job) -> dict[str, PluginChoice]:
     """place → choice, for every plugin of the job."""
-    return {key: getattr(job, key) for key in PLUGIN_KEYS} | {f"hooks.{i}": c for i, c in enumerate(job.hooks)}
+    chosen = {key: choice for key in PLUGIN_KEYS if (choice := getattr(job, key)) is not None}
+    return chosen | {f"hooks.{i}": c for i, c in enumerate(job.hooks)}
 
 
 def _valid_choices(merged: Merged) -> Iterator[tuple[str, PluginChoice]]:

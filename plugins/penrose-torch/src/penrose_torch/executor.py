@@ -24,6 +24,7 @@ class TorchExecutor(Executor):
     api_version = 1
     Options = TorchOptions
     capabilities = frozenset({Capability.SINGLE_WORKER})
+    embeddings = ("tfplus",)
 
     _learner: Learner
 

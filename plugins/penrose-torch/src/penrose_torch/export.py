@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def _embedding(learner: Learner) -> nn.Module:
 
 
 def _exported_table(table: EmbeddingTable) -> ExportedTable:
-    initializer = Initializer.of(table.spec)
+    initializer = Initializer.of(table.spec if table.first_values else replace(table.spec, initializer=("zeros", {})))
     keys, values = [], []
     for batch in table.export_rows():
         keys.append(batch["key"].to_numpy())
