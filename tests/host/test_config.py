@@ -50,7 +50,7 @@ def faults(folder: Path, extra: str = "", flags: Flags | None = None, **environ:
 def test_a_minimal_job_has_documented_defaults(tmp_path):
     loaded = job(tmp_path)
 
-    assert (loaded.environment.name, loaded.embedding.name, loaded.hooks) == ("local", "none", ())
+    assert (loaded.environment.name, loaded.embedding, loaded.hooks) == ("local", None, ())
     assert loaded.datasource.options == {"path": "data.csv", "nested": {"a": 1}}
     assert (loaded.order, loaded.micro_batch.rows, loaded.micro_batch.event_time) == ("event_time", 1024, None)
     assert (loaded.checkpoint.rows, loaded.checkpoint.seconds, loaded.checkpoint.keep) == (100_000, 60, 3)
@@ -224,12 +224,20 @@ def test_the_programs_own_variables_are_no_part_of_the_job(tmp_path):
     job(tmp_path, PENROSE_BLOCK="x", PENROSE_ALLOW_DIST="y", PENROSE_LOG_FORMAT="json", OTHER="z", penrose_seed="4")
 
 
-@pytest.mark.parametrize("embedding", ["none", "null", "", "~", "{name: none}"])
+@pytest.mark.parametrize("embedding", ["none", "{name: none}", "{name: null}"])
 def test_no_embedding_can_be_written_in_several_ways(tmp_path, embedding):
     assert job(tmp_path, f"embedding: {embedding}\n").embedding.name == "none"
-    if embedding:
-        flags = Flags(options=(f"embedding={embedding}",))
-        assert job(tmp_path, "embedding: {name: hashing, rows: 8}\n", flags).embedding.name == "none"
+
+
+@pytest.mark.parametrize("embedding", ["none", "{name: none}", "{name: null}", "null", "~"])
+def test_a_flag_takes_the_embedding_away(tmp_path, embedding):
+    flags = Flags(options=(f"embedding={embedding}",))
+    assert job(tmp_path, "embedding: {name: hashing, rows: 8}\n", flags).embedding.name == "none"
+
+
+@pytest.mark.parametrize("embedding", ["null", "", "~"])
+def test_an_embedding_of_null_is_not_said(tmp_path, embedding):
+    assert job(tmp_path, f"embedding: {embedding}\n").embedding is None
 
 
 def test_an_empty_section_has_its_defaults(tmp_path):

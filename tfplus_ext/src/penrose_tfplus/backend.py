@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from penrose_host.config.durations import Duration
 from penrose_host.interfaces import EmbeddingBackend, TableSpec
@@ -54,27 +54,44 @@ class EvictionOptions(_Section):
     every: int = Field(1000, ge=1, description="Training steps from one eviction to the next.")
 
 
+#: A run may go on from its checkpoints with another value.
+_MAY_CHANGE: dict[str, JsonValue] = {"fingerprint": False}
+
+
 class TfplusOptions(_Section):
-    """Options of every table of a job."""
+    """Options of every table of a job. Each may be changed between two starts of a run."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None,
         description="Threads that share a batch; by default all processors, at most 8. Results do not depend on it.",
+        json_schema_extra=_MAY_CHANGE,
     )
     shards: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] = Field(
-        64, description="Parts of a table; each grows alone. Checkpoints restore onto any number."
+        64,
+        description="Parts of a table; each grows alone. Checkpoints restore onto any number.",
+        json_schema_extra=_MAY_CHANGE,
     )
-    admission: AdmissionOptions | None = Field(None, description="Which keys become rows; all where not given.")
-    eviction: EvictionOptions | None = Field(None, description="Which rows are given up; none where not given.")
-    max_rows: Annotated[int, Field(ge=1)] | None = Field(None, description="Rows that a table may hold.")
+    admission: AdmissionOptions | None = Field(
+        None, description="Which keys become rows; all where not given.", json_schema_extra=_MAY_CHANGE
+    )
+    eviction: EvictionOptions | None = Field(
+        None, description="Which rows are given up; none where not given.", json_schema_extra=_MAY_CHANGE
+    )
+    max_rows: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Rows that a table may hold.", json_schema_extra=_MAY_CHANGE
+    )
     max_bytes: Annotated[int, Field(ge=1 << 16)] | None = Field(
-        None, description="Memory that a table may take: as many rows as fit in it."
+        None, description="Memory that a table may take: as many rows as fit in it.", json_schema_extra=_MAY_CHANGE
     )
     at_limit: Literal["fail", "evict"] = Field(
-        "fail", description="At the limit: end the run, or give up the tenth of the rows not trained for longest."
+        "fail",
+        description="At the limit: end the run, or give up the tenth of the rows not trained for longest.",
+        json_schema_extra=_MAY_CHANGE,
     )
     non_finite: Literal["fail", "skip"] = Field(
-        "fail", description="Rows whose gradient is not finite: an error, or left out and counted."
+        "fail",
+        description="Rows whose gradient is not finite: an error, or left out and counted.",
+        json_schema_extra=_MAY_CHANGE,
     )
 
     def row_limit(self, numbers_bytes: int) -> int | None:
