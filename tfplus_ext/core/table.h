@@ -168,20 +168,19 @@ class Table {
   void each_found(const int64_t* keys, size_t n, Visit visit);
 
   /// Training takes its turn in `lookup` and `apply`; the writer of a snapshot, on its own thread, takes short turns
-  /// in between, and is let in first so that it comes to an end.
+  /// in between. Where both wait they alternate, so that neither is held up for long.
   class Turn {
    public:
     enum class For { training, snapshot };
 
     Turn(Table& table, For purpose = For::training) : table_(table) {
       std::unique_lock<std::mutex> lock(table.mutex_);
-      if (purpose == For::snapshot) {
-        ++table.snapshot_waits_;
-        table.turn_.wait(lock, [&] { return !table.busy_; });
-        --table.snapshot_waits_;
-      } else {
-        table.turn_.wait(lock, [&] { return !table.busy_ && table.snapshot_waits_ == 0; });
-      }
+      size_t& mine = purpose == For::snapshot ? table.snapshot_waits_ : table.training_waits_;
+      const size_t& others = purpose == For::snapshot ? table.training_waits_ : table.snapshot_waits_;
+      ++mine;
+      table.turn_.wait(lock, [&] { return !table.busy_ && (others == 0 || table.last_ != purpose); });
+      --mine;
+      table.last_ = purpose;
       table.busy_ = true;
     }
     ~Turn() {
@@ -212,7 +211,8 @@ class Table {
   std::mutex mutex_;
   std::condition_variable turn_;
   bool busy_ = false;
-  size_t snapshot_waits_ = 0;
+  size_t training_waits_ = 0, snapshot_waits_ = 0;
+  Turn::For last_ = Turn::For::training;
 
   // The last batch looked up for training: `apply` finds its rows here.
   Split split_;

@@ -95,42 +95,69 @@ nb::object read(NativeTable& self, const Keys& keys) {
   return moved(std::move(out));
 }
 
-/// weights [n, width] and the slots [n, width] or [n, 1], from rows [n, stride].
-nb::list columns(const Table& table, const std::vector<float>& values) {
-  const size_t n = values.size() / table.stride(), width = table.width();
-  std::vector<size_t> widths{width};
-  for (const SlotInfo& slot : table.optimizer().slots) widths.push_back(slot.per_row ? 1 : width);
-  std::vector<std::vector<float>*> parts;
-  {
-    nb::gil_scoped_release released;
-    size_t from = 0;
-    for (size_t columns : widths) {
-      auto* part = new std::vector<float>(n * columns);
-      parts.push_back(part);
-      for (size_t i = 0; i < n; ++i) {
-        std::copy_n(values.data() + i * table.stride() + from, columns, part->data() + i * columns);
-      }
-      from += columns;
+/// Rows taken apart as files hold them: weights [n, width], then the slots, [n, width] or [n, 1].
+class Columns {
+ public:
+  Columns(const Table& table, size_t rows) : stride_(table.stride()) {
+    widths_.push_back(table.width());
+    for (const SlotInfo& slot : table.optimizer().slots) widths_.push_back(slot.per_row ? 1 : table.width());
+    for (size_t width : widths_) {
+      parts_.push_back(std::make_unique<std::vector<float>>());
+      parts_.back()->reserve(rows * width);
     }
   }
-  nb::list arrays;
-  for (size_t at = 0; at < parts.size(); ++at) arrays.append(array(parts[at]->data(), {n, widths[at]}, parts[at]));
-  return arrays;
+
+  void add(const Part& part) {
+    const float* from = part.values.data();
+    for (size_t at = 0; at < parts_.size(); from += widths_[at++]) {
+      for (size_t i = 0; i < part.keys.size(); ++i) {
+        const float* row = from + i * stride_;
+        parts_[at]->insert(parts_[at]->end(), row, row + widths_[at]);
+      }
+    }
+  }
+
+  nb::list arrays() {
+    nb::list arrays;
+    for (size_t at = 0; at < parts_.size(); ++at) {
+      auto* part = parts_[at].release();
+      arrays.append(array(part->data(), {part->size() / widths_[at], widths_[at]}, part));
+    }
+    return arrays;
+  }
+
+ private:
+  size_t stride_;
+  std::vector<size_t> widths_;
+  std::vector<std::unique_ptr<std::vector<float>>> parts_;
+};
+
+template <typename T>
+void append(std::vector<T>& to, std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+  from.clear();
 }
 
 nb::object take(NativeTable& self, uint64_t ticket, size_t rows) {
-  // Training waits for one piece at most, a fraction of a millisecond.
-  const size_t piece = std::max<size_t>(64, (size_t{1} << 19) / (self.table.stride() * sizeof(float)));
-  Part part;
+  // Training waits for one piece at most, a fraction of a millisecond: small enough to stay in the cache, and taken
+  // apart, into memory never touched before, when training goes on again.
+  const size_t most = std::max<size_t>(64, (size_t{1} << 19) / (self.table.stride() * sizeof(float)));
+  Part piece, whole;
+  Columns columns(self.table, rows + 64);
   {
     nb::gil_scoped_release released;
-    part.values.reserve(rows * self.table.stride());
-    while (part.keys.size() < rows && self.table.take(ticket, part, std::min(piece, rows - part.keys.size()))) {
+    while (whole.keys.size() < rows && self.table.take(ticket, piece, std::min(most, rows - whole.keys.size()))) {
+      columns.add(piece);
+      append(whole.keys, piece.keys);
+      append(whole.counts, piece.counts);
+      append(whole.times, piece.times);
+      piece.values.clear();
     }
   }
-  if (part.keys.empty()) return nb::none();
-  nb::list arrays = columns(self.table, part.values);
-  return nb::make_tuple(moved(std::move(part.keys)), moved(std::move(part.counts)), moved(std::move(part.times)), arrays);
+  if (whole.keys.empty()) return nb::none();
+  nb::list arrays = columns.arrays();
+  return nb::make_tuple(moved(std::move(whole.keys)), moved(std::move(whole.counts)), moved(std::move(whole.times)),
+                        arrays);
 }
 
 nb::dict counters_of(const Counters& counters) {
