@@ -245,3 +245,21 @@ def test_memory_of_evicted_rows_is_used_again() -> None:
         # The keys that went are remembered for the next delta, up to a bound.
         sizes.append(table.bytes - 8 * table.counters["evicted"])
     assert sizes[-1] <= 1.05 * sizes[2]
+
+
+# -- candidates --------------------------------------------------------------------------------------
+
+
+def test_no_more_keys_wait_for_admission_than_there_may_be_rows() -> None:
+    table = Table(2, "sgd", admit_count=3, max_rows=100, threads=1)
+    for key in range(1000):
+        table.lookup(keys_of(key), train=True)
+        table.apply(keys_of(key), np.ones((1, 2), np.float32), time=key * SECOND)
+        assert table.candidates <= 100
+    # Those not seen for longest are forgotten: each key waits since the second before its own.
+    waiting = table.counts(np.arange(1000))
+    assert waiting[-90:].tolist() == [1] * 90
+    assert not waiting[:-100].any()
+    for _ in range(2):
+        table.lookup(keys_of(999), train=True)
+    assert table.contains(keys_of(999)).all()

@@ -97,4 +97,24 @@ size_t Table::evict_unlocked(const Eviction& eviction) {
   return evicted;
 }
 
+void Table::trim_candidates() {
+  if (options_.max_rows == 0) return;
+  size_t count = 0;
+  for (const auto& shard : shards_) count += shard->candidates();
+  if (count <= options_.max_rows) return;
+  std::vector<Rank> ranks;
+  ranks.reserve(count);
+  for (const auto& shard : shards_) {
+    shard->each_candidate([&](const Candidate& each) { ranks.emplace_back(each.time, each.count, each.key()); });
+  }
+  // A tenth at a time, as with rows.
+  const auto bound = ranks.begin() + static_cast<std::ptrdiff_t>(count - (options_.max_rows - options_.max_rows / 10));
+  std::nth_element(ranks.begin(), bound, ranks.end());
+  for (auto rank = ranks.begin(); rank != bound; ++rank) {
+    const int64_t key = std::get<2>(*rank);
+    const uint64_t hash = hash_key(key);
+    shard_of(hash).erase(key, hash);
+  }
+}
+
 }  // namespace tfplus

@@ -130,6 +130,7 @@ void Table::lookup(const int64_t* keys, size_t n, float* out) {
   find(keys, n);
   make_room(keys, n, false);
   each_group([&](Group& group) { admit(group); });
+  if (options_.admission == Admission::count) trim_candidates();
   ++counters_.lookups;
   gather(out);
   std::copy_n(keys, n, last_keys_.resize(n));

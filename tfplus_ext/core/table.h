@@ -158,6 +158,8 @@ class Table {
   void make_room(const int64_t* keys, size_t n, bool all);
   void gather(float* out);
   size_t evict_unlocked(const Eviction& eviction);
+  /// As many keys may wait for admission as there may be rows: beyond that, those not seen for longest are forgotten.
+  void trim_candidates();
   size_t rows_unlocked() const;
   void each_group(const std::function<void(Group&)>& task);
   void forget_batch() { carried_ = false; }

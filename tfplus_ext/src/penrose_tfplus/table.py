@@ -64,7 +64,7 @@ class Table:
     * `admit_count`: a key becomes a row once it was seen so many times in training; `admit_probability`: each time
       it is seen, with this probability. Until then it reads zeros and takes no update.
     * `max_rows`: at this many rows, training raises `TableFull`, or with `at_limit="evict"` gives up the tenth that
-      was not seen for longest.
+      was not seen for longest. No more keys than that wait for admission: the tenth not seen for longest is forgotten.
 
     Raises `ValueError` for what does not exist or cannot be a value.
     """
