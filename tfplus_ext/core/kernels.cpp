@@ -129,19 +129,14 @@ void update(const UpdateBatch& batch) {
 }
 
 template <typename... Optimizers>
-std::vector<OptimizerInfo> described() {
-  return {OptimizerInfo{Optimizers::name(), Optimizers::slots(), Optimizers::parameters(), &update<Optimizers>}...};
+const Update* updates(List<Optimizers...>) {
+  static constexpr Update all[] = {&update<Optimizers>...};
+  return all;
 }
 
 }  // namespace
 
-/// The table of this instruction set.
-const Kernels& table() {
-  static const Kernels made{&gather, &sum, &drop_unusable,
-                            described<Sgd, Adagrad, RowwiseAdagrad, Adam, RectifiedAdam, Ftrl, GroupAdam,
-                                      SparseGroupFtrl>()};
-  return made;
-}
+Loops loops() { return {&gather, &sum, &drop_unusable, updates(Every())}; }
 
 }  // namespace TFPLUS_ISA
 }  // namespace tfplus

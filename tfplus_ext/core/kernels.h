@@ -33,14 +33,18 @@ struct UpdateBatch {
   const double* parameters;
 };
 
+using Update = void (*)(const UpdateBatch& batch);
+
 struct OptimizerInfo {
   std::string name;
   std::vector<SlotInfo> slots;
   std::vector<ParameterInfo> parameters;
-  void (*update)(const UpdateBatch& batch);
+  Update update;
 };
 
-struct Kernels {
+/// What is compiled for one instruction set. Pointers only: code of the standard library that were compiled along
+/// with it would be shared with all, and fail on processors that lack the instructions.
+struct Loops {
   /// out[positions[i]] = *rows[which[i]], zeros where that is null. `positions` may be null: 0, 1, 2, …
   void (*gather)(float* out, const uint32_t* positions, const uint32_t* which, const float* const* rows, size_t count,
                  size_t width);
@@ -50,6 +54,10 @@ struct Kernels {
               const uint32_t* repeats, size_t count, size_t width);
   /// Replaces pointers to rows in which a number is not finite, or too large to be squared, by null. Returns how many.
   size_t (*drop_unusable)(const float** rows, size_t count, size_t width);
+  const Update* updates;  // in the order of the optimizers' list
+};
+
+struct Kernels : Loops {
   std::vector<OptimizerInfo> optimizers;
 };
 

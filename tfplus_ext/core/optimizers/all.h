@@ -1,4 +1,4 @@
-// Every optimizer. A new one is a file like its neighbours, a line here, and its name in the list of kernels.cpp.
+// Every optimizer. A new one is a file like its neighbours, a line here, and its name in the list below.
 #pragma once
 
 #include <cmath>
@@ -25,3 +25,14 @@ constexpr double kLargest = std::numeric_limits<float>::max();
 #include "rowwise_adagrad.h"
 #include "sgd.h"
 #include "sparse_group_ftrl.h"
+
+namespace tfplus {
+namespace TFPLUS_ISA {
+
+template <typename... Optimizers>
+struct List {};
+
+using Every = List<Sgd, Adagrad, RowwiseAdagrad, Adam, RectifiedAdam, Ftrl, GroupAdam, SparseGroupFtrl>;
+
+}  // namespace TFPLUS_ISA
+}  // namespace tfplus
