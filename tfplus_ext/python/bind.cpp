@@ -11,6 +11,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "arrays.h"
 #include "feature_hash.h"
 #include "outputs.h"
 #include "table.h"
@@ -20,31 +21,6 @@ using namespace nb::literals;
 using namespace tfplus;
 
 namespace {
-
-template <typename T>
-using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Keys = Vector<int64_t>;
-
-/// A NumPy array that owns what `holder` points to.
-template <typename T, typename Holder>
-nb::object array(T* data, std::initializer_list<size_t> shape, Holder* holder) {
-  nb::capsule owner(holder, [](void* held) noexcept { delete static_cast<Holder*>(held); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.begin(), owner));
-}
-
-template <typename T>
-nb::object moved(std::vector<T>&& values) {
-  auto* holder = new std::vector<T>(std::move(values));
-  return array(holder->data(), {holder->size()}, holder);
-}
-
-template <typename T>
-struct Owned {
-  std::unique_ptr<T[]> data;
-  explicit Owned(size_t count) : data(new T[count]) {}
-};
 
 void check_rows(const Keys& keys, const Matrix<float>& rows, size_t width) {
   if (rows.shape(0) != keys.shape(0) || rows.shape(1) != width) {
