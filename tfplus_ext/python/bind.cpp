@@ -71,41 +71,41 @@ nb::object read(NativeTable& self, const Keys& keys) {
   return moved(std::move(out));
 }
 
-/// Rows taken apart as files hold them: weights [n, width], then the slots, [n, width] or [n, 1].
+/// Rows taken apart as files hold them: weights [n, width], then the slots, [n, width] or [n, 1]. In memory of their
+/// own, which goes back to the system with the arrays: checkpoint after checkpoint would leave holes in the heap.
 class Columns {
  public:
-  Columns(const Table& table, size_t rows) : stride_(table.stride()) {
+  Columns(const Table& table, size_t most) : stride_(table.stride()), most_(most) {
     widths_.push_back(table.width());
     for (const SlotInfo& slot : table.optimizer().slots) widths_.push_back(slot.per_row ? 1 : table.width());
-    for (size_t width : widths_) {
-      parts_.push_back(std::make_unique<std::vector<float>>());
-      parts_.back()->reserve(rows * width);
-    }
+    for (size_t width : widths_) parts_.push_back(std::make_unique<Block>(most * width * sizeof(float)));
   }
 
   void add(const Part& part) {
+    const size_t n = part.keys.size();
+    if (n > most_ - rows_) throw std::length_error("more rows than there is room for");
     const float* from = part.values.data();
     for (size_t at = 0; at < parts_.size(); from += widths_[at++]) {
-      for (size_t i = 0; i < part.keys.size(); ++i) {
-        const float* row = from + i * stride_;
-        parts_[at]->insert(parts_[at]->end(), row, row + widths_[at]);
-      }
+      const size_t width = widths_[at];
+      float* to = static_cast<float*>(parts_[at]->data()) + rows_ * width;
+      for (size_t i = 0; i < n; ++i) std::copy_n(from + i * stride_, width, to + i * width);
     }
+    rows_ += n;
   }
 
   nb::list arrays() {
     nb::list arrays;
     for (size_t at = 0; at < parts_.size(); ++at) {
-      auto* part = parts_[at].release();
-      arrays.append(array(part->data(), {part->size() / widths_[at], widths_[at]}, part));
+      Block* part = parts_[at].release();
+      arrays.append(array(static_cast<float*>(part->data()), {rows_, widths_[at]}, part));
     }
     return arrays;
   }
 
  private:
-  size_t stride_;
+  size_t stride_, most_, rows_ = 0;
   std::vector<size_t> widths_;
-  std::vector<std::unique_ptr<std::vector<float>>> parts_;
+  std::vector<std::unique_ptr<Block>> parts_;
 };
 
 template <typename T>
@@ -119,7 +119,7 @@ nb::object take(NativeTable& self, uint64_t ticket, size_t rows) {
   // apart, into memory never touched before, when training goes on again.
   const size_t most = std::max<size_t>(64, (size_t{1} << 19) / (self.table.stride() * sizeof(float)));
   Part piece, whole;
-  Columns columns(self.table, rows + 64);
+  Columns columns(self.table, rows + 64);  // `take` gives about as many as are asked for
   {
     nb::gil_scoped_release released;
     while (whole.keys.size() < rows && self.table.take(ticket, piece, std::min(most, rows - whole.keys.size()))) {
