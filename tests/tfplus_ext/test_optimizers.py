@@ -88,7 +88,7 @@ def test_every_optimizer_is_tested() -> None:
 
 
 @pytest.mark.parametrize(("name", "given_"), CASES)
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_a_stream_with_repeated_keys_ends_like_the_published_rule(
     name: str, given_: dict[str, float], data: st.DataObject
@@ -152,7 +152,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("name", "given_", "plain", "plain_given"), SAME)
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_without_penalties_the_group_optimizers_are_adam_and_adagrad(
     name: str, given_: dict[str, float], plain: str, plain_given: dict[str, float], data: st.DataObject

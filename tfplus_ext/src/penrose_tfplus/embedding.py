@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from penrose_host.errors import CheckpointError, ConfigError, TrainingError
 from penrose_host.interfaces import EmbeddingTable, TableSpec, TableStats
 from penrose_host.snapshots import Snapshot, SnapshotWriter
 from penrose_tfplus import files
+from penrose_tfplus.backend import TfplusOptions
 from penrose_tfplus.table import BadGradient, Table, TableFull
 
 if TYPE_CHECKING:
@@ -16,12 +19,16 @@ if TYPE_CHECKING:
 
     from penrose_host.batch import Float32, Int64, StepInfo
     from penrose_host.snapshots import CheckpointReader, SnapshotRef
-    from penrose_tfplus.backend import TfplusOptions
 
 __all__ = ["TfplusTable"]
 
 #: Bytes of one file of rows, about.
 _FILE_BYTES = 1 << 25
+#: What a specification can ask for → policy → the parameter that it needs.
+_POLICIES = {
+    "admission": {"count": "count", "probability": "probability"},
+    "eviction": {"age": "max_age", "frequency": "min_count", "norm": "min_norm", "rows": "max_rows"},
+}
 #: Rows exported at a time.
 _BLOCK = 65536
 
@@ -84,10 +91,11 @@ class TfplusTable(EmbeddingTable):
 
     def apply(self, keys: Int64, gradients: Float32, step: StepInfo) -> None:
         """One optimizer step. Raises `TrainingError`, the table unchanged, for what does not fit or is not finite."""
+        time = step.event_time
+        if time is None:
+            time = self._now()
         try:
-            self._table.apply(
-                keys, gradients, time=step.event_time or 0, skip_non_finite=self._options.non_finite == "skip"
-            )
+            self._table.apply(keys, gradients, time=time, skip_non_finite=self._options.non_finite == "skip")
         except (ValueError, BadGradient, TableFull, MemoryError) as error:
             raise self._error(error) from error
         every = self._eviction.get("every")
@@ -97,13 +105,17 @@ class TfplusTable(EmbeddingTable):
     def evict(self) -> int:
         """Give up the rows that the policy names, as of the last step's event time. Returns how many."""
         policy = self._eviction
-        now = self._table.counters["now"] * 1_000_000
+        now = self._now()
         return self._table.evict(
             before=max(0, now - int(policy["max_age"])) if "max_age" in policy else None,
             min_count=_whole(policy.get("min_count")),
             min_norm=policy.get("min_norm"),
             max_rows=_whole(policy.get("max_rows")),
         )
+
+    def _now(self) -> int:
+        """The event time of the last step, in microseconds."""
+        return self._table.counters["now"] * 1_000_000
 
     def _error(self, error: Exception) -> TrainingError:
         hint = None
@@ -233,16 +245,24 @@ class _TableSnapshot(Snapshot):
 def _policy(
     spec: TableSpec, what: str, asked: tuple[str, Mapping[str, float]] | None, standard: Mapping[str, float]
 ) -> Mapping[str, float]:
-    """What the executor asks for; otherwise what the job says."""
+    """What the executor asks for; otherwise what the job says. Raises `ConfigError`."""
     if asked is None:
         return standard
     name, parameters = asked
-    known = {"admission": {"count", "probability"}, "eviction": {"age", "frequency", "norm", "rows"}}[what]
+    place, known = f"table {spec.name!r}: {what}", _POLICIES[what]
     if name not in known:
+        raise ConfigError([(place, f"{name!r} does not exist; there are {', '.join(sorted(known))}")])
+    if known[name] not in parameters:
+        raise ConfigError([(place, f"{name} needs the parameter {known[name]!r}")])
+    # Numbers of a specification have no unit: times are microseconds.
+    given = {key: f"{value:.0f}us" if key == "max_age" else value for key, value in parameters.items()}
+    try:
+        options = TfplusOptions.model_validate({what: given})
+    except ValidationError as error:
         raise ConfigError(
-            [(f"table {spec.name!r}: {what}", f"{name!r} does not exist; there are {', '.join(sorted(known))}")]
-        )
-    return dict(parameters)
+            [(place, f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}") for e in error.errors()]
+        ) from error
+    return options.admission_policy() if what == "admission" else options.eviction_policy()
 
 
 def _whole(value: float | None) -> int | None:
