@@ -4,6 +4,7 @@ namespace tfplus {
 namespace TFPLUS_ISA {
 
 /// FTRL-Proximal with a learning rate for each weight. McMahan et al., KDD 2013, Algorithm 1.
+/// Weights are z times the rate: another rate for a step scales all that the row has learnt.
 struct Ftrl {
   static std::string name() { return "ftrl"; }
   static std::vector<SlotInfo> slots() { return {{"accumulator", false, "initial_accumulator"}, {"linear"}}; }

@@ -4,6 +4,7 @@ namespace tfplus {
 namespace TFPLUS_ISA {
 
 /// FTRL under a sparse group lasso. Yue et al., arXiv 2107.14432. `steps` tells a row's first update from the others.
+/// Weights are z times the rate: another rate for a step scales all that the row has learnt.
 struct SparseGroupFtrl {
   static std::string name() { return "sparse_group_ftrl"; }
   static std::vector<SlotInfo> slots() {
