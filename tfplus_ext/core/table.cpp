@@ -71,19 +71,26 @@ void Table::each_group(const std::function<void(Group&)>& task) {
   threads_.run([&](size_t part) { task(groups_[part]); });
 }
 
-void Table::find(const int64_t* keys, size_t n) {
+void Table::find(const int64_t* keys, size_t n, const std::function<void(Group&)>& then) {
   if (n > std::numeric_limits<uint32_t>::max() - 1) throw std::length_error("a batch has at most 2^32 - 2 keys");
   forget_batch();
+  int64_t* kept = last_keys_.resize(n);
+  last_count_ = n;
   used_groups_ = n < kSmallBatch ? 1 : threads_.size();
   if (used_groups_ == 1) {
     groups_[0].positions = nullptr;
     groups_[0].count = n;
+    std::copy_n(keys, n, kept);
   } else {
     split_.prepare(used_groups_);
-    threads_.run([&](size_t part) { split_.scan(keys, n, part, used_groups_, shard_mask_); });
-    for (size_t group = 0; group < used_groups_; ++group) split_.collect(group, used_groups_, groups_[group]);
+    threads_.run([&](size_t part) {
+      split_.scan(keys, n, part, used_groups_, shard_mask_);
+      const size_t from = n * part / used_groups_, to = n * (part + 1) / used_groups_;
+      std::copy(keys + from, keys + to, kept + from);
+    });
   }
   each_group([&](Group& group) {
+    if (used_groups_ > 1) split_.collect(static_cast<size_t>(&group - groups_.data()), used_groups_, group);
     group.distinguish(
         keys, [&](size_t u) { shard_of(group.hashes[u]).prefetch(group.hashes[u]); },
         [&](size_t u) { group.rows[u] = shard_of(group.hashes[u]).guess(group.hashes[u]); },
@@ -93,6 +100,7 @@ void Table::find(const int64_t* keys, size_t n) {
           group.rows[u] = row;
           group.values[u] = row == kNoRow ? nullptr : shard.values(row);
         });
+    if (then) then(group);
   });
 }
 
@@ -100,41 +108,45 @@ bool Table::carried(const int64_t* keys, size_t n) const {
   return carried_ && n == last_count_ && std::equal(keys, keys + n, last_keys_.data());
 }
 
-void Table::gather(float* out) {
-  each_group([&](Group& group) {
-    kernels_.gather(out, group.positions, group.which.data(), group.values.data(), group.count, layout_.width);
-  });
+void Table::gather(const Group& group, float* out) const {
+  kernels_.gather(out, group.positions, group.which.data(), group.values.data(), group.count, layout_.width);
 }
 
 void Table::look(const int64_t* keys, size_t n, Unseen unseen, float* out) {
   Turn turn(*this);
-  find(keys, n);
-  if (unseen == Unseen::first_value) {
-    each_group([&](Group& group) {
-      size_t missing = 0;
-      for (size_t u = 0; u < group.different; ++u) missing += group.values[u] == nullptr;
-      float* row = group.sums.resize(missing * layout_.width);
-      for (size_t u = 0; u < group.different; ++u) {
-        if (group.values[u] != nullptr) continue;
-        initializer_.fill(group.keys[u], row, layout_.width);
-        group.values[u] = row;
-        row += layout_.width;
-      }
-    });
+  find(keys, n, [&](Group& group) {
+    if (unseen == Unseen::first_value) fill_missing(group);
+    gather(group, out);
+  });
+}
+
+void Table::fill_missing(Group& group) {
+  size_t missing = 0;
+  for (size_t u = 0; u < group.different; ++u) missing += group.values[u] == nullptr;
+  float* row = group.sums.resize(missing * layout_.width);
+  for (size_t u = 0; u < group.different; ++u) {
+    if (group.values[u] != nullptr) continue;
+    initializer_.fill(group.keys[u], row, layout_.width);
+    group.values[u] = row;
+    row += layout_.width;
   }
-  gather(out);
 }
 
 void Table::lookup(const int64_t* keys, size_t n, float* out) {
   Turn turn(*this);
-  find(keys, n);
-  make_room(keys, n, false);
-  each_group([&](Group& group) { admit(group); });
-  if (options_.admission == Admission::count) trim_candidates();
+  const auto learn = [&](Group& group) {
+    admit(group);
+    gather(group, out);
+  };
+  if (options_.max_rows == 0) {
+    find(keys, n, learn);
+  } else {
+    find(keys, n);
+    make_room(keys, n, false);
+    each_group(learn);
+    if (options_.admission == Admission::count) trim_candidates();
+  }
   ++counters_.lookups;
-  gather(out);
-  std::copy_n(keys, n, last_keys_.resize(n));
-  last_count_ = n;
   carried_ = true;
   carried_tickets_ = tickets_;
 }

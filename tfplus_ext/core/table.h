@@ -144,8 +144,8 @@ class Table {
 
  private:
   Shard& shard_of(uint64_t hash) { return *shards_[hash & shard_mask_]; }
-  /// Splits the batch and finds the rows of its different keys.
-  void find(const int64_t* keys, size_t n);
+  /// Splits the batch, finds the rows of its different keys, and goes on with each group, on its thread.
+  void find(const int64_t* keys, size_t n, const std::function<void(Group&)>& then = {});
   bool carried(const int64_t* keys, size_t n) const;
   /// Rows for those keys of the batch that have none and may have one. Counts sightings.
   void admit(Group& group);
@@ -156,7 +156,9 @@ class Table {
   /// Room for the rows that this batch adds: of `all` keys that have none, or only of those admitted. Throws Full,
   /// nothing changed.
   void make_room(const int64_t* keys, size_t n, bool all);
-  void gather(float* out);
+  void gather(const Group& group, float* out) const;
+  /// First values for keys that are not rows.
+  void fill_missing(Group& group);
   size_t evict_unlocked(const Eviction& eviction);
   /// As many keys may wait for admission as there may be rows: beyond that, those not seen for longest are forgotten.
   void trim_candidates();
