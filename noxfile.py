@@ -92,6 +92,33 @@ def host_source(session: nox.Session, version: str) -> str:
 
 
 @nox.session
+def sanitizers(session: nox.Session) -> None:
+    """The native extension built anew with AddressSanitizer and UBSan, then with ThreadSanitizer, and its tests (GCC).
+
+    Python itself is not instrumented: the sanitizers' libraries are loaded before it. Only what runs beside something
+    else is run under ThreadSanitizer, which cannot follow a fork.
+    """
+    editable = [part for path in DISTRIBUTIONS if path != "tfplus_ext" for part in ("-e", path)]
+    session.install("-c", "constraints.txt", *editable, *TEST_TOOLS)
+    folder = "tests/tfplus_ext"
+    # A limit of memory leaves no room for what AddressSanitizer keeps; of the others most is PyTorch's work.
+    without = [f"--ignore={folder}/test_{name}.py" for name in ("no_memory", "default", "torch")]
+    beside = [f"{folder}/test_threads.py", f"{folder}/test_snapshots.py", "-k", "not fork"]
+    for kind, libraries, options, selected in (
+        ("address,undefined", ("libasan.so", "libubsan.so"), {"ASAN_OPTIONS": "detect_leaks=0"}, [folder, *without]),
+        ("thread", ("libtsan.so",), {"TSAN_OPTIONS": "halt_on_error=1"}, beside),
+    ):
+        place = Path(session.create_tmp(), kind.replace(",", "-")).resolve()
+        build = ("-C", f"cmake.define.TFPLUS_SANITIZE={kind}", "-C", f"build-dir={place / 'build'}")
+        session.install("--no-deps", "--upgrade", "--target", str(place / "site"), *build, "./tfplus_ext")
+        paths = [session.run("g++", f"-print-file-name={name}", external=True, silent=True) for name in libraries]
+        loaded = {"LD_PRELOAD": " ".join(str(path).strip() for path in paths), "PYTHONPATH": str(place / "site")}
+        environment = {**loaded, **options, "UBSAN_OPTIONS": "print_stacktrace=1", "OPENBLAS_NUM_THREADS": "1"}
+        # With --capture=sys the sanitizers' reports are seen, though the process ends with them.
+        session.run("pytest", "-q", "--capture=sys", *(session.posargs or selected), env=environment)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, style and types."""
     session.install(
