@@ -125,7 +125,7 @@ class TableMachine(RuleBasedStateMachine):
         numbers = data.draw(st.lists(NUMBERS, min_size=len(keys) * WIDTH, max_size=len(keys) * WIDTH))
         gradients = np.array(numbers, np.float32).reshape(len(keys), WIDTH)
         self.table.apply(keys, gradients, time=seconds * SECOND + more)
-        self.now = seconds
+        self.now = max(self.now, seconds)  # the table's clock does not go back
         self.steps += 1
         for key in set(keys.tolist()):
             row = self.rows.get(key)
@@ -135,7 +135,7 @@ class TableMachine(RuleBasedStateMachine):
                 row = self.insert(key)
             with np.errstate(all="ignore"):
                 row.weights = row.weights - RATE * gradients[keys == key].sum(axis=0)
-            row.time = seconds
+            row.time = self.now
 
     @rule(
         keys=KEYS,

@@ -8,8 +8,9 @@ namespace tfplus {
 
 namespace {
 
-/// Deleted keys remembered for the next delta, beyond which it had better be a full snapshot.
-constexpr size_t kMostDeleted = size_t{1} << 16;
+/// Deleted keys that a shard remembers for the next delta whatever its size. Beyond these, and beyond half of the rows
+/// that are left, a full snapshot will do better.
+constexpr size_t kMostDeleted = size_t{1} << 12;
 
 }  // namespace
 

@@ -296,7 +296,9 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
   }
   std::vector<double> parameters = options_.parameters;
   if (!std::isnan(rate)) parameters[0] = rate;
-  counters_.now = time;
+  // The clock of the table: rows of a late step are last seen now.
+  counters_.now = std::max<uint64_t>(counters_.now, time);
+  const uint32_t now = static_cast<uint32_t>(counters_.now);
   // Their lookup has marked the rows as changed, unless a snapshot was taken in between.
   const bool touched = !fresh && carried_tickets_ == tickets_;
   each_group([&](Group& group) {
@@ -309,7 +311,7 @@ void Table::apply(const int64_t* keys, size_t n, const float* gradients, uint32_
       }
       Shard& shard = shard_of(group.hashes[u]);
       if (!touched) shard.touch(group.rows[u]);
-      shard.meta(group.rows[u]).time = time;
+      shard.meta(group.rows[u]).time = now;
     }
     optimizer_.update({group.different, values, group.gradients.data(), width, layout_.stride, parameters.data()});
   });

@@ -55,7 +55,7 @@ struct Counters {
   uint64_t lookups = 0;  // batches looked up for training
   uint64_t steps = 0;
   uint64_t evicted = 0;
-  uint64_t now = 0;      // the time that the last step came with, seconds since 1970
+  uint64_t now = 0;      // the latest time that a step came with, seconds since 1970
   uint64_t skipped_rows = 0;  // updates left out for a gradient that is not finite
 };
 

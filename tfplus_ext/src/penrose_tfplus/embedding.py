@@ -91,9 +91,7 @@ class TfplusTable(EmbeddingTable):
 
     def apply(self, keys: Int64, gradients: Float32, step: StepInfo) -> None:
         """One optimizer step. Raises `TrainingError`, the table unchanged, for what does not fit or is not finite."""
-        time = step.event_time
-        if time is None:
-            time = self._now()
+        time = step.event_time or 0  # where it is not known, the table's clock stands
         try:
             self._table.apply(keys, gradients, time=time, skip_non_finite=self._options.non_finite == "skip")
         except (ValueError, BadGradient, TableFull, MemoryError) as error:

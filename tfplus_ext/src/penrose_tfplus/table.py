@@ -141,8 +141,10 @@ class Table:
     ) -> None:
         """One step of the optimizer: gradients float32 [n, width] for keys int64 [n]; repeated keys summed first.
 
-        `time`: the event time, microseconds since 1970, that the keys are now last seen at; `learning_rate`: of this
-        step only. Fastest right after `lookup(keys, train=True)`, whose rows it finds again. Keys without a row get
+        `time`: the event time, microseconds since 1970, that the keys are now last seen at, unless an earlier step
+        came with a later one: the table's clock does not go back. `learning_rate`: of this step only.
+
+        Fastest right after `lookup(keys, train=True)`, whose rows it finds again. Keys without a row get
         one, except those that are not admitted. Raises `BadGradient`, the table unchanged, where a sum is not finite;
         `skip_non_finite` leaves out those rows instead and counts them.
         """
