@@ -224,11 +224,13 @@ def known(table: Table) -> tuple[list[int], list[int], list[int]]:
 def test_times_far_apart_and_all_the_same_are_put_in_order() -> None:
     table = Table(1, "sgd", threads=1)
     last = (2**32 - 1) * SECOND
-    for key, time in ((5, last), (4, 0), (3, last), (2, 2 * last), (1, -SECOND)):
+    for key, time in ((4, 0), (1, -SECOND), (5, last), (3, last), (2, 2 * last)):
         table.apply(keys_of(key), np.ones((1, 1), np.float32), time=time)
     assert table.times(keys_of(1, 2, 3)).tolist() == [0, last, last]
-    assert table.evict(max_rows=2) == 3
-    assert table.keys().tolist() == [3, 5]
+    table.apply(keys_of(6), np.ones((1, 1), np.float32), time=5 * SECOND)  # the table's clock does not go back
+    assert table.times(keys_of(6)).tolist() == [last]
+    assert table.evict(max_rows=2) == 4
+    assert table.keys().tolist() == [5, 6]
     assert table.evict(max_rows=0) == 2
     assert len(table) == 0
 
