@@ -113,6 +113,29 @@ def test_a_module_of_the_users_is_exported_too(lab: Any, tmp_path: Path, monkeyp
         assert_scores_equal(executor, program, lab.batch(lab.rich, count))
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from penrose_torch import export
+program = torch.export.export(torch.nn.Linear(200, 200), (torch.zeros(1, 200),))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    export.save(program, Path(sys.argv[1]))
+except OSError as error:
+    print(type(error).__name__, error.strerror)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 20_000])
+def test_a_model_that_does_not_fit_on_the_disk_is_an_error_and_not_the_end_of_the_process(
+    tmp_path: Path, limit: int
+) -> None:
+    command = [sys.executable, "-c", FULL, str(tmp_path / "model.pt2"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "OSError File too large"), done.stderr[-2000:]
+
+
 @SLOW
 def test_the_lines_of_the_readme_score_without_penrose(lab: Any, tmp_path: Path) -> None:
     executor = lab.executor(lab.rich, model="deepfm")

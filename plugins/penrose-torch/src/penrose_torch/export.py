@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from penrose_host.embeddings.initializers import Initializer
 from penrose_torch.rows import LayerRows, TableRows
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from penrose_host.interfaces import EmbeddingTable, FeatureSpec
     from penrose_torch.learner import Learner
 
-__all__ = ["export"]
+__all__ = ["export", "save"]
 
 _INPUTS = {
     "ids": "int64 [rows, categorical]: the ids of the categorical features, in their order",
@@ -32,17 +33,55 @@ _INPUTS = {
 
 
 def export(learner: Learner, directory: Path) -> None:
-    """Write both files into `directory`; any number of rows can be scored with them, none too."""
+    """Write both files into `directory`; any number of rows can be scored with them, none too. Raises OSError."""
     features = learner.layout.features
     model = copy.deepcopy(learner.model).cpu()
     servable = Servable(features, _embedding(learner), model).eval()
     columns, shapes = _example(features)
     # By name: the order in which whoever serves gives them must not matter.
     program = torch.export.export(servable, (), columns, dynamic_shapes=shapes, strict=False)
-    torch.export.save(program, directory / "model.pt2")
+    save(program, directory / "model.pt2")
     described = {"format": 1, "model": learner.name, "features": dataclasses.asdict(features), "inputs": _INPUTS}
     described["outputs"] = "head: float32 [rows], the probability that the label is 1"
     (directory / "features.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def save(program: ExportedProgram, path: Path) -> None:
+    """Write a program to a file. Raises OSError."""
+    with path.open("wb") as file:
+        written = _Written(file)
+        torch.export.save(program, written)  # type: ignore[arg-type]  # any binary file does
+        if written.error is not None:
+            raise written.error
+
+
+class _Written(io.RawIOBase):
+    """A file that keeps the error of a write and takes whatever comes after it: PyTorch's own writer, which gets no
+    error from here, ends the process where the disk is full."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence) if self.error is None else 0
+
+    def tell(self) -> int:
+        return self._file.tell() if self.error is None else 0
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
 
 
 def _embedding(learner: Learner) -> nn.Module:
