@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from penrose_host.plugins.causes import told
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -97,7 +99,7 @@ class Display:
 
     def hook_failed(self, plugin: str, hook: str, error: Exception) -> None:
         """An observer raised; training goes on."""
-        self._event("hook-failed", f"hook {hook} of plugin {plugin} raised {type(error).__name__}: {error}")
+        self._event("hook-failed", f"hook {hook} of plugin {plugin} raised {told(error)}")
 
     def exported(self, directory: Path, *, skipped: bool) -> None:
         """What became of `output.export`."""

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from penrose_host.errors import PenroseError
 
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # pydantic imports plugins of its own, from every distribution there is: nobody selected them, and unreadable
     # metadata of any would end every command.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It was closed, and the next file that is opened would take its place and get what is printed.
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that this terminal cannot show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -52,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return _BROKEN_PIPE
+    except OSError as error:
+        if not _printing(error):
+            raise
+        _silence()
+        return _report(PenroseError(f"cannot write the output: {error.strerror}"), options.traceback)
     return status
 
 
@@ -99,5 +109,15 @@ def _reader_is_gone() -> bool:
     poll.register(sys.stdout, 0)
     gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
     return gone
+
+
+def _printing(error: OSError) -> bool:
+    """Whether it was raised where a command prints: files are written elsewhere, and named in the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return error.filename is None and str(frame.f_globals["__name__"]).startswith(__name__)
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -91,7 +91,7 @@ def parse_value(text: str) -> Any:
         try:
             return _Reader(text, "").read()[0]
         except ConfigError as error:
-            raise ValueError(f"{text!r} is not valid YAML ({error.faults[0][1]}); put plain text in quotes") from error
+            raise ValueError(f"{text!r} cannot be read ({error.faults[0][1]}); put plain text in quotes") from error
     loader = _Loader("")
     try:
         tag: str = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]

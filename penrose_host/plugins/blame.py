@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penrose_host.errors import PenroseError, PluginBroken
+from penrose_host.plugins.causes import told
 from penrose_host.plugins.index import Kind
 
 if TYPE_CHECKING:
@@ -36,14 +37,13 @@ def blaming(selected: Collection[Selected]) -> Iterator[None]:
             raise
         plugin, where = found
         record = plugin.record
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise PluginBroken(
-            f"{record.kind} plugin {record.name!r} of {record.dist} {record.version} raised {text}\n  {where}",
+            f"{record.kind} plugin {record.name!r} of {record.dist} {record.version} raised {told(error)}\n  {where}",
             plugin=record.name,
             kind=record.kind,
             dist=record.dist,
             version=record.version,
-            hint="to see all of it, add --traceback to the command",
+            hint=_hint(error),
         ) from error
 
 
@@ -62,6 +62,15 @@ def _culprit(error: Exception, selected: Collection[Selected]) -> tuple[Selected
             if isinstance(frame.f_locals.get("self"), plugin.plugin) or _package(frame) == package:
                 return plugin, _where(frame, line, frames[0])
     return None
+
+
+def _hint(error: Exception) -> str:
+    if any(_package(frame) == "importlib" for frame, _ in traceback.walk_tb(error.__traceback__)):
+        # A library that looks for plugins of its own reads the metadata of every distribution there is.
+        return (
+            "if the metadata of a distribution is damaged, penrose doctor names it; to see all of it, add --traceback"
+        )
+    return "to see all of it, add --traceback to the command"
 
 
 def _where(frame: FrameType, line: int, innermost: tuple[FrameType, int]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from penrose_host.errors import PluginIncompatible
+from penrose_host.plugins.causes import told
 from penrose_host.plugins.hookspecs import Deny, HookPlugin, HookSpecs, hookimpl
 from penrose_host.plugins.index import Kind
 
@@ -119,7 +120,7 @@ class Hooks:
 
     def _failed(self, plugin: str, hook: str, error: Exception) -> None:
         if hook in _GATES:
-            self._denials.append((plugin, f"the gate raised {type(error).__name__}: {error}"))
+            self._denials.append((plugin, f"the gate raised {told(error)}"))
             return
         count = self.failures[plugin, hook].count if (plugin, hook) in self.failures else 0
         if count == 0 and self._on_failure is not None:

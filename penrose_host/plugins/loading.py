@@ -13,6 +13,7 @@ from stevedore import DriverManager
 from penrose_host import interfaces
 from penrose_host.config.faults import faults_of
 from penrose_host.errors import ConfigError, PenroseError, PluginBroken, PluginIncompatible
+from penrose_host.plugins.causes import told
 from penrose_host.plugins.hookspecs import HookPlugin
 from penrose_host.plugins.index import Kind, Record
 
@@ -141,8 +142,7 @@ def _origin(record: Record) -> str:
 
 
 def _shown(cause: BaseException) -> str:
-    text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-    return f"{text} (the program would have ended)" if isinstance(cause, SystemExit) else text
+    return f"{told(cause)} (the program would have ended)" if isinstance(cause, SystemExit) else told(cause)
 
 
 def _broken(record: Record, what: str) -> PluginBroken:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 LATE = """
+import importlib.metadata
 from pydantic import BaseModel, ConfigDict
 from penrose_host import DataSource, Environment, Executor, HookPlugin, ClusterSpec, Role, hookimpl
 from penrose_host.embeddings.mixing import buckets
@@ -26,6 +27,9 @@ class Late(Executor):
             return helper.fail()
         if self.options.how == "host":
             return buckets("no array", 3)
+        if self.options.how == "metadata":
+            for found in importlib.metadata.distributions():
+                found.entry_points
         raise ValueError("no luck today")
     train = predict
     def snapshot(self): pass
@@ -91,6 +95,17 @@ def test_an_executor_that_raises_is_named_with_the_place(late: Any, how: str) ->
     whole = late.penrose("run", "job.yaml", "-o", f"executor.how={how}", "--traceback")
     assert "Traceback" in whole.stderr
     assert message in whole.stderr
+
+
+def test_damaged_metadata_that_a_library_stumbles_over_is_looked_for_with_doctor(late: Any) -> None:
+    late.add("stranger", {"else": {"x": "y:z"}})
+    (info,) = late.path.glob("stranger-*.dist-info")
+    (info / "entry_points.txt").write_bytes(b"\xff")
+    done = late.penrose("run", "job.yaml", "-o", "executor.how=metadata")
+    assert done.returncode == 3
+    assert EXECUTOR + "UnicodeDecodeError: " in done.stderr
+    assert "penrose doctor names it" in done.stderr
+    assert "stranger" in late.penrose("doctor").stdout
 
 
 def test_a_datasource_that_raises_on_its_thread_is_named(late: Any) -> None:

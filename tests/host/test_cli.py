@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -320,6 +321,44 @@ def test_a_reader_that_goes_away_is_no_error(site):
             timeout=60,
         )
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+def test_output_that_cannot_be_written_is_an_error_without_a_traceback(site):
+    for arguments in (["plugins"], ["plugins", "--json"], ["plugins", "show", "files"]):
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(
+                [sys.executable, "-c", CLI, *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=site.environ(),
+                timeout=60,
+            )
+        assert (result.returncode, result.stderr) == (1, "error: cannot write the output: No space left on device\n")
+
+
+def test_a_file_that_cannot_be_written_is_not_taken_for_the_output(site):
+    code = (
+        "import sys, penrose_host.plugins.index as i\n"
+        "def full():\n with open('/dev/full', 'w') as f: f.write('x')\n"
+        "i.scan = full\n"
+    )
+    result = site.python(code + CLI, "plugins")
+    assert result.returncode == 1
+    assert result.stderr.endswith("OSError: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_output_is_nowhere_and_what_is_opened_next_does_not_get_it(site, tmp_path, closed):
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, '-c', *sys.argv[1:]])"
+    opened = (
+        "import sys\nfrom penrose_host.cli import main\nstatus = main(['checkpoints', 'list', 'none'])\n"
+        "status = status or main(['plugins'])\nfile = open('opened', 'w')\nprint('out')\n"
+        "print('err', file=sys.stderr)\nsys.exit(file.fileno() < 3 or status != 6)"
+    )
+    result = site.python(code, opened)
+    assert result.returncode == 0, result.stderr
+    assert "err" not in result.stdout
 
 
 def test_a_broken_pipe_elsewhere_is_not_taken_for_a_reader_that_went_away(site):

@@ -494,6 +494,8 @@ def test_the_documented_job_is_valid_names_every_key_and_shows_the_true_defaults
         ("name=null", "should be text"),
         ("name=a/b", "should have 1 to 100 letters (a to z), digits, `.`, `_` and `-`"),
         ("name='a\n'", "should have 1 to 100 letters"),
+        ("run_dir=\udcff", "is not UTF-8 text"),
+        ("seed=[64", "'[64' cannot be read (is not valid YAML: expected"),
     ],
 )
 def test_faults_are_told_in_words_of_a_job_and_not_of_a_library(tmp_path, option, fault):

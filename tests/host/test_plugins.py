@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penrose_host import interfaces
 from penrose_host.errors import (
@@ -18,6 +20,7 @@ from penrose_host.errors import (
     PluginNotFound,
     SourceError,
 )
+from penrose_host.plugins.causes import told
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import create, load
 from penrose_host.plugins.selection import select, select_any
@@ -47,6 +50,24 @@ def fake_index(site, *dists: str, name: str = "fake") -> Index:
 def only_record(site) -> Record:
     (record,) = scan([str(site.path)]).records
     return record
+
+
+# -- what plugins raise ----------------------------------------------------------------------------
+
+
+def test_what_a_plugin_says_is_told_on_one_line_without_control_characters():
+    assert told(ValueError()) == told(ValueError("\n ")) == "ValueError"
+    assert told(KeyError("a")) == "KeyError: 'a'"
+    assert told(ValueError("a\n  b\x1b[31m \u202e ünï\udcff")) == r"ValueError: a b\x1b[31m \u202e ünï\udcff"
+    assert told(ValueError("x" * 500)) == "ValueError: " + "x" * 500
+    assert told(ValueError("x" * 2501)) == "ValueError: " + "x" * 500 + " … (2,001 more characters)"
+
+
+@given(st.text())
+def test_whatever_is_raised_is_told_in_one_line_that_can_be_printed(text):
+    shown = told(RuntimeError(text))
+    assert shown.isprintable()
+    assert shown.encode()
 
 
 # -- the scan --------------------------------------------------------------------------------------
