@@ -7,6 +7,7 @@ back within a partition here: a row older than the one before it counts as of th
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -53,6 +54,9 @@ class Intake:
         self.merged = order == "event_time"
         self.names = names
         self._lanes: dict[str, _Lane] = {}
+        # Lanes with rows, by the clock of their first: there may be thousands of lanes, of which most cannot go on.
+        self._firsts: list[tuple[int, str]] = []
+        self._far: set[str] = set()  # lanes that are AHEAD
         for name, clock in (clocks or {}).items():
             self._lane(name).clock = clock
         self._arrived: list[tuple[Rows, Int64]] = []
@@ -85,7 +89,7 @@ class Intake:
 
     def ahead(self) -> frozenset[str]:
         """Partitions that ran ahead of the merge; read no more of them for now."""
-        return frozenset(name for name, lane in self._lanes.items() if lane.waiting() >= AHEAD)
+        return frozenset(self._far)
 
     def active(self) -> frozenset[str]:
         """Partitions that may give more rows, and are not silent."""
@@ -108,8 +112,12 @@ class Intake:
             lane.heard = time.monotonic()
             lane.idle = False
             if self.merged:
+                if not lane.rows:
+                    heapq.heappush(self._firsts, (int(own[0]), lane.name))
                 lane.rows.append(rows if alone else rows.take(index))
                 lane.clocks.append(own)
+                if lane.waiting() >= AHEAD:
+                    self._far.add(lane.name)
         if not self.merged and len(rows):
             self._arrived.append((rows, clocks))
         return rows
@@ -125,7 +133,14 @@ class Intake:
                 return None
             return Rows.concat([rows for rows, _ in arrived]), np.concatenate([clocks for _, clocks in arrived])
         bound = None if everything else self._bound()
-        certain = [cut for lane in self._lanes.values() for cut in _certain(lane, bound)]
+        certain: list[tuple[Rows, Int64]] = []
+        while self._firsts and (bound is None or self._firsts[0] <= bound):
+            lane = self._lanes[heapq.heappop(self._firsts)[1]]
+            certain += _certain(lane, bound)
+            if lane.rows:
+                heapq.heappush(self._firsts, (int(lane.clocks[0][0]), lane.name))
+            if lane.waiting() < AHEAD:
+                self._far.discard(lane.name)
         if not certain:
             return None
         rows = Rows.concat([part for part, _ in certain])

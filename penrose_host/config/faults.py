@@ -89,7 +89,7 @@ def _unknown(name: str, nested: Mapping[str, str], owners: Sequence[type[BaseMod
         close = [place for place, last in nested.items() if last == similar[0]]
     if close:
         return f"is unknown; did you mean {' or '.join(f'`{place}`' for place in close[:4])}?"
-    return f"is unknown; known are {', '.join(names)}"
+    return f"is unknown; known are {', '.join(names)}" if names else "is unknown: there is nothing to set here"
 
 
 def _places(model: type[BaseModel], place: str, depth: int = 0) -> Iterator[tuple[str, str]]:

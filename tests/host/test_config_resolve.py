@@ -114,6 +114,11 @@ def test_a_job_resolves_to_its_plugins_with_complete_options(path):
     assert resolve(resolved.job).to_dict() == resolved.to_dict()
 
 
+def test_an_option_of_a_plugin_that_has_none_is_told_so(path):
+    with pytest.raises(ConfigError, match=r"environment\.foo: is unknown: there is nothing to set here"):
+        loaded(path, "environment=local", "environment.foo=1")
+
+
 def test_the_resolved_job_shows_every_default_and_no_secret(path, tmp_path):
     shown = loaded(path).to_dict()
 
