@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from penrose_host.errors import ConfigError
+
 __all__ = ["add_restrictions", "add_traceback", "allowed_dists", "blocked"]
 
 
@@ -46,4 +48,9 @@ def allowed_dists(options: argparse.Namespace) -> list[str] | None:
 
 
 def _listed(variable: str) -> list[str]:
-    return [entry.strip() for entry in os.environ.get(variable, "").split(",") if entry.strip()]
+    """The names in a variable, none where it is not set or empty. Raises ConfigError where it has commas and no name."""
+    text = os.environ.get(variable, "").strip()
+    found = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if text and not found:
+        raise ConfigError([(variable, f"names nothing: {text!r}")], hint=f"{variable}=NAME,NAME; or unset {variable}")
+    return found

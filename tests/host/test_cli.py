@@ -229,6 +229,13 @@ def test_what_the_user_forbids_is_not_used(idle, arguments, environ, status):
     assert "'idle' (penrose-idle 1.0)" in result.stderr
 
 
+@pytest.mark.parametrize("variable", ["PENROSE_ALLOW_DIST", "PENROSE_BLOCK"])
+def test_a_restriction_that_names_nothing_is_a_mistake(idle, variable):
+    result = idle.penrose("run", "job.yaml", "--dry-run", **{variable: " ,"})
+    assert result.returncode == 2
+    assert f"{variable}: names nothing: ','" in result.stderr
+
+
 @pytest.mark.parametrize("command", [["run"], ["predict", "--output", "x"], ["export", "--output", "x"]])
 def test_a_command_without_its_job_says_what_to_type(idle, command):
     result = idle.penrose(*command, "-o", "seed=1.5")
