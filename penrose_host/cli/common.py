@@ -48,7 +48,7 @@ def allowed_dists(options: argparse.Namespace) -> list[str] | None:
 
 
 def _listed(variable: str) -> list[str]:
-    """The names in a variable, none where it is not set or empty. Raises ConfigError where it has commas and no name."""
+    """The names in a variable; none where it is not set, or empty. Raises ConfigError for commas without a name."""
     text = os.environ.get(variable, "").strip()
     found = [entry.strip() for entry in text.split(",") if entry.strip()]
     if text and not found:
