@@ -14,6 +14,25 @@ namespace {
 
 constexpr size_t kAhead = 12;  // rows between asking for memory and using it
 
+/// A width that the compiler knows, or 0 for any other.
+template <size_t Width>
+struct Fixed {
+  static constexpr size_t width = Width;
+};
+
+/// Calls `work` with the width fixed, where it is one of the usual ones.
+template <typename Work>
+auto by_width(size_t width, Work work) {
+  switch (width) {
+    case 1: return work(Fixed<1>());
+    case 8: return work(Fixed<8>());
+    case 16: return work(Fixed<16>());
+    case 32: return work(Fixed<32>());
+    case 64: return work(Fixed<64>());
+    default: return work(Fixed<0>());
+  }
+}
+
 template <size_t Width>
 void gather_rows(float* __restrict out, const uint32_t* positions, const uint32_t* which, const float* const* rows,
                  size_t count, size_t width) {
@@ -35,14 +54,7 @@ void gather_rows(float* __restrict out, const uint32_t* positions, const uint32_
 
 void gather(float* out, const uint32_t* positions, const uint32_t* which, const float* const* rows, size_t count,
             size_t width) {
-  switch (width) {
-    case 1: return gather_rows<1>(out, positions, which, rows, count, width);
-    case 8: return gather_rows<8>(out, positions, which, rows, count, width);
-    case 16: return gather_rows<16>(out, positions, which, rows, count, width);
-    case 32: return gather_rows<32>(out, positions, which, rows, count, width);
-    case 64: return gather_rows<64>(out, positions, which, rows, count, width);
-    default: return gather_rows<0>(out, positions, which, rows, count, width);
-  }
+  by_width(width, [&](auto fixed) { gather_rows<fixed.width>(out, positions, which, rows, count, width); });
 }
 
 template <size_t Width>
@@ -63,14 +75,9 @@ void sum_rows(const float** summed, const float* __restrict gradients, const uin
 
 void sum(const float** summed, const float* gradients, const uint32_t* positions, const uint32_t* which,
          const uint32_t* repeats, size_t count, size_t width) {
-  switch (width) {
-    case 1: return sum_rows<1>(summed, gradients, positions, which, repeats, count, width);
-    case 8: return sum_rows<8>(summed, gradients, positions, which, repeats, count, width);
-    case 16: return sum_rows<16>(summed, gradients, positions, which, repeats, count, width);
-    case 32: return sum_rows<32>(summed, gradients, positions, which, repeats, count, width);
-    case 64: return sum_rows<64>(summed, gradients, positions, which, repeats, count, width);
-    default: return sum_rows<0>(summed, gradients, positions, which, repeats, count, width);
-  }
+  by_width(width, [&](auto fixed) {
+    sum_rows<fixed.width>(summed, gradients, positions, which, repeats, count, width);
+  });
 }
 
 template <size_t Width>
@@ -90,14 +97,7 @@ size_t drop_rows(const float** rows, size_t count, size_t width) {
 }
 
 size_t drop_unusable(const float** rows, size_t count, size_t width) {
-  switch (width) {
-    case 1: return drop_rows<1>(rows, count, width);
-    case 8: return drop_rows<8>(rows, count, width);
-    case 16: return drop_rows<16>(rows, count, width);
-    case 32: return drop_rows<32>(rows, count, width);
-    case 64: return drop_rows<64>(rows, count, width);
-    default: return drop_rows<0>(rows, count, width);
-  }
+  return by_width(width, [&](auto fixed) { return drop_rows<fixed.width>(rows, count, width); });
 }
 
 /// One optimizer over all rows of a step. A row's memory is asked for some rows ahead.
@@ -118,14 +118,7 @@ void update_rows(const UpdateBatch& batch) {
 
 template <typename Optimizer>
 void update(const UpdateBatch& batch) {
-  switch (batch.width) {
-    case 1: return update_rows<Optimizer, 1>(batch);
-    case 8: return update_rows<Optimizer, 8>(batch);
-    case 16: return update_rows<Optimizer, 16>(batch);
-    case 32: return update_rows<Optimizer, 32>(batch);
-    case 64: return update_rows<Optimizer, 64>(batch);
-    default: return update_rows<Optimizer, 0>(batch);
-  }
+  by_width(batch.width, [&](auto fixed) { update_rows<Optimizer, fixed.width>(batch); });
 }
 
 template <typename... Optimizers>

@@ -48,8 +48,8 @@ struct Loops {
   /// out[positions[i]] = *rows[which[i]], zeros where that is null. `positions` may be null: 0, 1, 2, …
   void (*gather)(float* out, const uint32_t* positions, const uint32_t* which, const float* const* rows, size_t count,
                  size_t width);
-  /// Gradients of each row, added up in the order of the batch: `summed[u]` is where those of the u-th row are. It
-  /// must point to zeros where several are added; where it is null, the one gradient is used where it lies.
+  /// Gradients of each row, added up in the order of the batch, into `summed[u]`, which the caller has filled with
+  /// zeros; where a row comes once, `summed[u]` becomes the place where its gradient lies.
   void (*sum)(const float** summed, const float* gradients, const uint32_t* positions, const uint32_t* which,
               const uint32_t* repeats, size_t count, size_t width);
   /// Replaces pointers to rows in which a number is not finite, or too large to be squared, by null. Returns how many.

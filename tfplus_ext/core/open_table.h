@@ -8,6 +8,7 @@
 
 #include "hash.h"
 #include "memory.h"
+#include "probing.h"
 
 namespace tfplus {
 
@@ -20,12 +21,6 @@ class OpenTable {
 
   size_t size() const { return size_; }
   size_t bytes() const { return block_.bytes(); }
-
-  void prefetch(uint64_t hash) const {
-    const char* at = reinterpret_cast<const char*>(entries() + home(hash));
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 48);  // where the search goes on, half of the time in the next line
-  }
 
   Entry* find(int64_t key, uint64_t hash) const {
     if (capacity_ == 0) return nullptr;
@@ -43,21 +38,13 @@ class OpenTable {
     ++size_;
   }
 
-  /// Room for `count` entries in all. Throws std::bad_alloc, nothing changed.
-  void reserve(size_t count) {
-    if (count > limit_) grow(count);
-  }
-
   /// Removes the entry that `find` returned.
   void erase(Entry* entry) {
     size_t gap = static_cast<size_t>(entry - entries());
     for (size_t at = next(gap);; at = next(at)) {
       const Entry& moved = entries()[at];
       if (moved.empty()) break;
-      // An entry may fill the gap unless its home lies behind the gap.
-      const size_t from = home(hash_key(moved.key()));
-      const bool stays = gap <= at ? (gap < from && from <= at) : (gap < from || from <= at);
-      if (stays) continue;
+      if (!fills(gap, home(hash_key(moved.key())), at)) continue;
       entries()[gap] = moved;
       gap = at;
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "probing.h"
 
 namespace tfplus {
 
@@ -65,10 +66,7 @@ class RowIndex {
     size_t gap = home(tag_of(hash));
     while (entry(gap).row_plus_one != row + 1) gap = next(gap);
     for (size_t at = next(gap); entry(at).row_plus_one != 0; at = next(at)) {
-      // An entry may fill the gap unless its home lies behind the gap.
-      const size_t from = home(entry(at).tag);
-      const bool stays = gap <= at ? (gap < from && from <= at) : (gap < from || from <= at);
-      if (stays) continue;
+      if (!fills(gap, home(entry(at).tag), at)) continue;
       entry(gap) = entry(at);
       gap = at;
     }

@@ -85,7 +85,6 @@ class Shard {
 
   size_t size() const { return index_.size(); }
   size_t bytes() const;
-  void reserve(size_t rows) { index_.reserve(rows); }
   /// Removes everything; a delta cannot tell what.
   void clear();
 

@@ -78,7 +78,6 @@ class Table {
 
   size_t width() const { return layout_.width; }
   size_t stride() const { return layout_.stride; }
-  const TableOptions& options() const { return options_; }
   const OptimizerInfo& optimizer() const { return optimizer_; }
 
   /// Rows of the keys into `out` [n, width]; nothing changes.
@@ -131,8 +130,8 @@ class Table {
     Counters counters;
   };
   Frozen freeze(bool full);
-  /// Adds up to about `rows` rows of the frozen instant to `part`; false when there are none left. Throws std::runtime_error when the
-  /// snapshot of that ticket was aborted, or the table cleared.
+  /// Adds up to about `rows` rows of the frozen instant to `part`; false when there are none left. Throws
+  /// std::runtime_error when the snapshot of that ticket was aborted, or the table cleared.
   bool take(uint64_t ticket, Part& part, size_t rows);
   void committed();
   void aborted();
