@@ -1,6 +1,7 @@
 """The contracts between the host and its plugins. A plugin imports these from `penrose_host`.
 
-Everything a plugin gets from the outside is an argument of its methods; nothing is global.
+Everything a plugin gets from the outside is an argument of its methods; nothing is global. It is one long page on
+purpose: the contracts name each other, and whoever writes a plugin reads them together.
 The contract classes of `penrose_host.testing` check each promise written here.
 """
 

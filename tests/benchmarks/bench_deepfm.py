@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measurement import measure
 
 JOB = Path(__file__).parents[2] / "contrib" / "penrose-flights" / "job.yaml"
 SIDES = ("none", "tfplus")
@@ -51,14 +51,9 @@ def run_once(embedding: str, rows: int | None) -> dict[str, float]:
     return {"rows_per_second": result.rows / seconds, "auc": metrics["auc"], "log_loss": metrics["log_loss"]}
 
 
-def measure(embedding: str, rows: int | None) -> dict[str, float]:
+def measured(embedding: str, rows: int | None) -> dict[str, float]:
     """One run in a process of its own."""
-    command = [sys.executable, __file__, "--side", embedding, *(["--rows", str(rows)] if rows is not None else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return measure(__file__, "--side", embedding, *(["--rows", str(rows)] if rows is not None else []))
 
 
 def main() -> None:
@@ -74,7 +69,7 @@ def main() -> None:
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(options.repeat):
         for side in SIDES:
-            runs[side].append(measure(side, options.rows))
+            runs[side].append(measured(side, options.rows))
     medians = {side: statistics.median(run["rows_per_second"] for run in runs[side]) for side in SIDES}
     for side in SIDES:
         each = ", ".join(f"{run['rows_per_second']:,.0f}" for run in runs[side])

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+
+from measurement import measure
 
 JOB = Path(__file__).parents[2] / "contrib" / "penrose-flights" / "job.yaml"
 #: name → most rows of a micro-batch, minutes of event time.
@@ -55,15 +55,10 @@ def penrose(rows: int | None, cadence: str) -> dict[str, float]:
     return {"rows_per_second": result.rows / seconds, "auc": metrics["auc"], "log_loss": metrics["log_loss"]}
 
 
-def measure(side: str, rows: int | None, cadence: str) -> dict[str, float]:
+def measured(side: str, rows: int | None, cadence: str) -> dict[str, float]:
     """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--cadence", cadence]
-    command += ["--rows", str(rows)] if rows is not None else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    more = ["--rows", str(rows)] if rows is not None else []
+    return measure(__file__, "--side", side, "--cadence", cadence, *more)
 
 
 def main() -> None:
@@ -82,7 +77,7 @@ def main() -> None:
         results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
         for _ in range(options.repeat):
             for side in SIDES:
-                results[side].append(measure(side, options.rows, cadence))
+                results[side].append(measured(side, options.rows, cadence))
         medians = {side: statistics.median(r["rows_per_second"] for r in results[side]) for side in SIDES}
         for side in SIDES:
             spread = [round(r["rows_per_second"]) for r in results[side]]
