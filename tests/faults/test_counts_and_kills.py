@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fault_jobs import FILES, ROWS, check_same_end, letters, make_files, predictions, reports, state, write_job
+from fault_kills import kill_one_by_one, numbered
 from fault_runs import Aim, Workplace
 
 pytestmark = pytest.mark.faults
@@ -31,8 +32,8 @@ def test_bad_rows(workplace: Workplace, tmp_path: Path, spoiled: Path, policy: s
     # Small reads: the places where what has arrived ends move with every life of the run.
     source = {"name": "staged-files", "path": [str(spoiled / "*")], "batch_rows": 111}
     changes = {"datasource": source, "bad_rows": policy, "report": {"rows": 400}}
-    job = write_job(tmp_path / "job.yaml", spoiled, tmp_path / "run", **changes)
-    for aim in (
+    jobs = (write_job(folder / "job.yaml", spoiled, folder / "run", **changes) for folder in numbered(tmp_path))
+    aims = (
         Aim("executor: train", 9),
         Aim("checkpoint: between manifest and commit"),
         Aim("source: read", 9),
@@ -40,18 +41,19 @@ def test_bad_rows(workplace: Workplace, tmp_path: Path, spoiled: Path, policy: s
         Aim("recovery: metrics.jsonl is cut"),
         Aim("checkpoint: writing the fragment"),
         Aim("report: the last one"),
-    ):
-        workplace.kill_at("bad rows", aim, "run", job)
-    workplace.penrose("run", job).check()
+    )
+    killed = kill_one_by_one(workplace, "bad rows", aims, jobs)
     whole = write_job(tmp_path / "whole.yaml", spoiled, tmp_path / "whole", **changes)
     workplace.penrose("run", whole).check()
-    check_same_end(tmp_path / "run", tmp_path / "whole")
-    last = reports(tmp_path / "run")[-1]
+    for job in killed:
+        check_same_end(job.parent / "run", tmp_path / "whole")
+    run_dir = killed[-1].parent / "run"
+    last = reports(run_dir)[-1]
     assert (last["rows"], last["bad_rows"]) == (ROWS * len(FILES), 2 * BAD_LINES)
     assert last["position"] == {name: ROWS + (BAD_LINES if name.endswith(".csv") else 0) for name in FILES}
-    assert set(counted(tmp_path / "run").tolist()) == {0, 1}
+    assert set(counted(run_dir).tolist()) == {0, 1}
     if policy == "dead-letter":
-        found = letters(tmp_path / "run")
+        found = letters(run_dir)
         assert found == letters(tmp_path / "whole")
         assert len(found) == 2 * BAD_LINES
         assert {letter[0] for letter in found} == {"b.csv", "d.csv"}
@@ -61,28 +63,28 @@ def test_bad_rows(workplace: Workplace, tmp_path: Path, spoiled: Path, policy: s
 def test_steps_that_are_not_finite(workplace: Workplace, tmp_path: Path, data: Path, policy: str) -> None:
     broken = {"name": "counting", "rows": ROWS * len(FILES), "broken_steps": [5, 80, 81, 260]}
     changes = {"executor": broken, "non_finite": policy}
-    job = write_job(tmp_path / "job.yaml", data, tmp_path / "run", **changes)
-    for aim in (
+    jobs = (write_job(folder / "job.yaml", data, folder / "run", **changes) for folder in numbered(tmp_path))
+    aims = (
         Aim("executor: train", 50),
         Aim("checkpoint: all files, no manifest"),
         Aim("recovery: an epoch is claimed"),
         Aim("executor: train", 60),
         Aim("checkpoint: between manifest and commit"),
         Aim("report: the last one"),
-    ):
-        workplace.kill_at("non-finite", aim, "run", job)
-    ended = workplace.penrose("run", job).check()
+    )
+    killed = kill_one_by_one(workplace, "non-finite", aims, jobs)
     whole = write_job(tmp_path / "whole.yaml", data, tmp_path / "whole", **(changes | {"non_finite": "skip"}))
     workplace.penrose("run", whole).check()
     # Going back and leaving the step out ends as if it had been left out at once.
-    check_same_end(tmp_path / "run", tmp_path / "whole")
-    last = reports(tmp_path / "run")[-1]
-    rows = predictions(tmp_path / "run")
+    for job in killed:
+        check_same_end(job.parent / "run", tmp_path / "whole")
+    run_dir = killed[-1].parent / "run"
+    last = reports(run_dir)[-1]
+    rows = predictions(run_dir)
     labelled = rows.num_rows - rows["label"].null_count
     assert 0 < last["skipped_rows"] <= 4 * 64
-    assert last["trained_rows"] == labelled - last["skipped_rows"] == counted(tmp_path / "run").sum()
-    assert counted(tmp_path / "run").max() == 1
-    assert ended.code == 0
+    assert last["trained_rows"] == labelled - last["skipped_rows"] == counted(run_dir).sum()
+    assert counted(run_dir).max() == 1
 
 
 def test_a_step_that_is_not_finite_stops_the_run_and_can_be_skipped_then(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from fault_jobs import FILES, ROWS, check_same_end, predictions, reports, state, write_job
+from fault_kills import kill_one_by_one, numbered
 from fault_runs import ANY, Aim, Workplace
 from fault_stage import PHASES
 
@@ -79,9 +80,9 @@ def job_in(folder: Path, data: Path, **changes: Any) -> Path:
     return write_job(folder / "job.yaml", data, folder / "run", **{"datasource": source, **changes})
 
 
-def check_checkpoints(run_dir: Path) -> None:
+def check_checkpoints(job: Path) -> None:
     """Whenever the process died: what counts as a checkpoint is whole."""
-    store = CheckpointStore(run_dir / "checkpoints")
+    store = CheckpointStore(job.parent / "run" / "checkpoints")
     for id in store.ids():
         store.verify(id)
 
@@ -89,13 +90,10 @@ def check_checkpoints(run_dir: Path) -> None:
 def test_killed_in_every_phase_one_after_the_other(
     workplace: Workplace, tmp_path: Path, data: Path, uninterrupted: Path
 ) -> None:
-    job = job_in(tmp_path, data)
-    for aim in AIMS:
-        assert workplace.kill_at("counting", aim, "run", job) == aim.phase
-        check_checkpoints(tmp_path / "run")
-    workplace.penrose("run", job).check()
-    check_every_row_once(tmp_path / "run")
-    check_same_end(tmp_path / "run", uninterrupted)
+    jobs = (job_in(folder, data) for folder in numbered(tmp_path))
+    for job in kill_one_by_one(workplace, "counting", AIMS, jobs, check_checkpoints):
+        check_every_row_once(job.parent / "run")
+        check_same_end(job.parent / "run", uninterrupted)
 
 
 def test_the_aims_are_all_phases_that_the_host_can_be_seen_in() -> None:
@@ -115,8 +113,8 @@ def test_killed_at_random(workplace: Workplace, tmp_path: Path, data: Path, unin
 
 
 def test_rows_taken_as_they_arrive_count_once_too(workplace: Workplace, tmp_path: Path, data: Path) -> None:
-    job = job_in(tmp_path, data, order="arrival")
-    for aim in (
+    jobs = (job_in(folder, data, order="arrival") for folder in numbered(tmp_path))
+    aims = (
         Aim("executor: train", 40),
         Aim("checkpoint: between manifest and commit"),
         Aim("snapshot: being taken"),
@@ -124,11 +122,9 @@ def test_rows_taken_as_they_arrive_count_once_too(workplace: Workplace, tmp_path
         Aim("recovery: removing predictions"),
         Aim(ANY, 200),
         Aim("report: the last one"),
-    ):
-        workplace.kill_at("arrival", aim, "run", job)
-        check_checkpoints(tmp_path / "run")
-    workplace.penrose("run", job).check()
-    check_every_row_once(tmp_path / "run")
+    )
+    for job in kill_one_by_one(workplace, "arrival", aims, jobs, check_checkpoints):
+        check_every_row_once(job.parent / "run")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,40 +12,69 @@ from typing import Any
 from fault_jobs import write_job
 from fault_runs import ANY, Aim, Workplace
 
-__all__ = ["killed_runs"]
+__all__ = ["kill_one_by_one", "killed_runs", "numbered"]
 
 #: Numbers of phases and seconds, chosen once; where they hit depends on what the machine does meanwhile.
 PHASES = (320, 200, 90, 25)
 SECONDS = (0.02, 0.15, 0.08, 0.2)
 
 
+def kill_one_by_one(
+    workplace: Workplace,
+    suite: str,
+    aims: Iterable[Aim],
+    jobs: Iterator[Path],
+    check: Callable[[Path], None] = lambda job: None,
+) -> list[Path]:
+    """Kill a job at each aim in turn, then let it end; returns the jobs this took, usually one.
+
+    How far a run comes between two kills is the machine's doing. Where one has ended before an aim was reached,
+    the next of `jobs` is started, and killed there. `check` is called with the job after each kill.
+    """
+    ran = [next(jobs)]
+    for aim in aims:
+        if workplace.kill_if_reached(suite, aim, "run", ran[-1]) is None:
+            ran.append(next(jobs))
+            workplace.kill_at(suite, aim, "run", ran[-1])
+        check(ran[-1])
+    workplace.penrose("run", ran[-1]).check()
+    return ran
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """New folders in `folder`, one after the other."""
+    for number in itertools.count(1):
+        (folder / str(number)).mkdir(parents=True)
+        yield folder / str(number)
+
+
 @contextmanager
 def killed_runs(
     workplace: Workplace, data: Path, suite: str, sections: Mapping[str, Any], aims: Sequence[Aim]
-) -> Iterator[dict[str, Future[Path]]]:
-    """`uninterrupted`, `aimed`, `at_random` → the job, once its run has ended; `aims` one after the other.
+) -> Iterator[dict[str, Future[list[Path]]]]:
+    """`uninterrupted`, `aimed`, `at_random` → the jobs, once their runs have ended; `aims` one after the other.
 
     Most of the time of a life is importing PyTorch, so two of them live at a time.
     """
 
-    def uninterrupted(job: Path) -> Path:
+    def uninterrupted(jobs: Iterator[Path]) -> list[Path]:
+        job = next(jobs)
         workplace.penrose("run", job).check()
-        return job
+        return [job]
 
-    def aimed(job: Path) -> Path:
-        for aim in aims:
-            assert workplace.kill_at(suite, aim, "run", job) == aim.phase
-        return uninterrupted(job)
+    def aimed(jobs: Iterator[Path]) -> list[Path]:
+        return kill_one_by_one(workplace, suite, aims, jobs)
 
-    def at_random(job: Path) -> Path:
+    def at_random(jobs: Iterator[Path]) -> list[Path]:
+        job = next(jobs)
         for count in PHASES:
             workplace.kill_at(suite, Aim(ANY, count), "run", job)
         for seconds in SECONDS:
             workplace.kill_after(suite, seconds, "run", job)
-        return uninterrupted(job)
+        workplace.penrose("run", job).check()
+        return [job]
 
     def job_in(folder: Path) -> Path:
-        folder.mkdir()
         source = {
             "name": "staged-files",
             "path": [str(data / "*")],
@@ -57,4 +87,4 @@ def killed_runs(
     folder.mkdir()
     runs = (aimed, at_random, uninterrupted)
     with ThreadPoolExecutor(2) as pool:
-        yield {run.__name__: pool.submit(run, job_in(folder / run.__name__)) for run in runs}
+        yield {run.__name__: pool.submit(run, map(job_in, numbered(folder / run.__name__))) for run in runs}
