@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Plugin,
         RunResult,
         Runtime,
+        Sink,
         TableFactory,
         TableSpec,
         TableStats,
@@ -59,7 +60,7 @@ _HOME = {
     "penrose_host.config.job": "Job load_job",
     "penrose_host.interfaces": (
         "API_VERSION Capability DataSource DenseParameters EmbeddingBackend EmbeddingTable EndOfStream Environment "
-        "Executor ExecutorContext FeatureSpec Lag ListFeature Plugin RunResult Runtime TableFactory TableSpec "
+        "Executor ExecutorContext FeatureSpec Lag ListFeature Plugin RunResult Runtime Sink TableFactory TableSpec "
         "TableStats"
     ),
     "penrose_host.operator": "Operator",
@@ -104,6 +105,7 @@ __all__ = [
     "Role",
     "RunResult",
     "Runtime",
+    "Sink",
     "Snapshot",
     "SnapshotRef",
     "SnapshotWriter",

@@ -14,6 +14,7 @@
     │   ├── BadRow                  one row, under `bad_rows: fail`
     │   ├── SourceError             a datasource cannot read (missing file, truncated file, lost broker)
     │   └── WrongStream             a position belongs to another stream
+    ├── SinkError                   rows cannot be written to where they are to go
     ├── TrainingError               the executor or a table failed
     │   └── NonFiniteLoss           the loss of a step is NaN or infinite
     ├── CheckpointError             a checkpoint cannot be written
@@ -54,6 +55,7 @@ __all__ = [
     "PluginIncompatible",
     "PluginNotFound",
     "RunDirectoryError",
+    "SinkError",
     "SourceError",
     "TrainingError",
     "WrongStream",
@@ -168,6 +170,26 @@ class SourceError(DataError):
 
 class WrongStream(DataError):
     """A position belongs to another stream than the one that is open, or cannot be one of it."""
+
+
+class SinkError(PenroseError):
+    """A sink cannot take rows: `plugin`, and `partition` and `offset` of the row where one is to blame."""
+
+    exit_code = 9
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        plugin: str | None = None,
+        partition: str | None = None,
+        offset: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.plugin = plugin
+        self.partition = partition
+        self.offset = offset
 
 
 class TrainingError(PenroseError):
