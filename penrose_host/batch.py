@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,10 +61,12 @@ class Chunk:
 
     `batch` has any length (0 too) and the columns `_partition` (string, or dictionary of string)
     and `_offset` (int64). An offset stands once, either in `batch` or in `rejects`.
+    `raw`, where a source has it: the bytes that each row of `batch` was made of, for dead letters.
     """
 
     batch: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
+    raw: Sequence[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -76,11 +76,11 @@ class Intake:
         for name in partitions:
             self._lanes.pop(name, None)
 
-    def idle(self, seconds: float) -> frozenset[str]:
-        """Wait no longer for partitions that have been silent for this long; returns all such partitions."""
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> frozenset[str]:
+        """Wait no longer for partitions that have been silent for this long, or will be; returns all such partitions."""
         now = time.monotonic()
         for lane in self._lanes.values():
-            lane.idle = not lane.rows and now - lane.heard >= seconds
+            lane.idle = not lane.rows and (now - lane.heard >= seconds or lane.name in silent)
         return frozenset(name for name, lane in self._lanes.items() if lane.idle)
 
     def pending(self) -> list[Rows]:
@@ -90,6 +90,10 @@ class Intake:
     def ahead(self) -> frozenset[str]:
         """Partitions that ran ahead of the merge; read no more of them for now."""
         return frozenset(self._far)
+
+    def expected(self) -> frozenset[str]:
+        """Partitions that may give more rows, and are read on for now."""
+        return frozenset(name for name, lane in self._lanes.items() if not lane.ended and name not in self._far)
 
     def active(self) -> frozenset[str]:
         """Partitions that may give more rows, and are not silent."""

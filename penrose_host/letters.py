@@ -6,20 +6,18 @@ turn comes its letter is held, by partition, in a little memory and beyond that 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING
 
+from penrose_host.batch import Reject
 from penrose_host.outputs import LinesFile
 from penrose_host.rundir import cannot_write
 
-if TYPE_CHECKING:
-    from penrose_host.batch import Reject
-
-__all__ = ["DeadLetters"]
+__all__ = ["DeadLetters", "read_letter"]
 
 #: Letters of a partition that are held in memory, in bytes; and how many are moved at a time.
 HELD_BYTES = 256 << 10
@@ -125,11 +123,20 @@ def _spool(folder: Path) -> SpooledTemporaryFile[bytes]:
     return SpooledTemporaryFile(max_size=HELD_BYTES, dir=str(folder))
 
 
+def read_letter(line: bytes) -> Reject:
+    """The bad row that a line of the file tells of, with its bytes as they were."""
+    letter = json.loads(line)
+    raw = base64.b64decode(letter["raw_base64"]) if "raw_base64" in letter else letter["raw"].encode()
+    return Reject(letter["partition"], letter["offset"], letter["reason"], raw)
+
+
 def _letter(reject: Reject) -> bytes:
-    line = {
+    line: dict[str, str | int] = {
         "partition": reject.partition,
         "offset": reject.offset,
         "reason": reject.reason,
-        "raw": reject.raw.decode("utf-8", "backslashreplace"),
+        "raw": (text := reject.raw.decode("utf-8", "backslashreplace")),
     }
+    if text.encode() != reject.raw:
+        line["raw_base64"] = base64.b64encode(reject.raw).decode()
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

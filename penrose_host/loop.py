@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penrose_host.checkpoints import Manifest
     from penrose_host.config.job import Job
     from penrose_host.features.encoder import FeatureEncoder
+    from penrose_host.outbox import Outbox
     from penrose_host.session import Session
 
 __all__ = ["Loop"]
@@ -45,6 +46,9 @@ class Loop:
         self._stop = stop
         self._on_tick = on_tick
         self._ended = False
+        # Partitions that were read up to `until.stream`; they have not ended: the next run goes on with them.
+        self._bounded: set[str] = set()
+        self._outbox: Outbox | None = None
         self._due_rows = 0
         self._due_time = 0.0
         self._saved = (0, 0, 0)
@@ -56,6 +60,8 @@ class Loop:
         trainer.intake.assign(self._assignment)
         self._schedule()
         self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
+        self._outbox = self.session.outbox(self._source)
+        self._send_letters()
         try:
             reason = self._pull()
             ended = reason == "end-of-stream"
@@ -75,6 +81,7 @@ class Loop:
         assert self.reader is not None
         trainer = self.session.trainer
         idle = self._idle_seconds()
+        seen: tuple[int, int, int] | None = None
         while True:
             reason = self._work()
             if reason is not None:
@@ -83,18 +90,28 @@ class Loop:
                 return "end-of-stream"
             delivery = self.reader.get(WAIT_SECONDS)
             if idle is not None:
-                trainer.idle(idle)
+                trainer.idle(idle, self._bounded)
             if delivery is None:
+                # Twice the same: what became certain by the partitions that came to the bound has been worked through.
+                last, seen = seen, self._state()
+                if self._all_bounded() and seen == last:
+                    return "until"
                 continue
             trainer.intake.assign(delivery.assigned)
             self.session.forget(delivery.forgotten)
             self.session.take(delivery.rows, delivery.rejects, delivery.stamps)
-            if delivery.ended:
+            if self._job.until.stream is not None:
+                self._bounded |= delivery.ended
+            elif delivery.ended:
                 trainer.end(delivery.ended)
-            if delivery.end_of_stream:
+            if delivery.end_of_stream and self._job.until.stream is None:
                 self._ended = True
                 trainer.end()
             self.reader.pause(trainer.intake.ahead())
+
+    def _all_bounded(self) -> bool:
+        """Whether no partition will give another row in this run, but those that wait for others to catch up."""
+        return self._job.until.stream is not None and self.session.trainer.intake.expected() <= self._bounded
 
     def _work(self) -> str | None:
         """Work through what is complete; returns why to stop, if so."""
@@ -139,6 +156,13 @@ class Loop:
     def _committed(self, manifest: Manifest | None) -> None:
         if manifest is not None and self.reader is not None and Capability.COMMIT in self._source.capabilities:
             self.reader.commit(manifest.position)
+        if manifest is not None:
+            self._send_letters()
+
+    def _send_letters(self) -> None:
+        """What an older life of the run did not come to is sent by this one."""
+        if self._outbox is not None and self.reader is not None:
+            self.reader.send(self._outbox, self.session.durable_letters)
 
     def _schedule(self) -> None:
         cadence = self._job.checkpoint

@@ -15,6 +15,7 @@ from penrose_host.interfaces import Capability, EndOfStream, Lag
 if TYPE_CHECKING:
     from penrose_host.features.encoder import FeatureEncoder
     from penrose_host.interfaces import DataSource
+    from penrose_host.outbox import Outbox
     from penrose_host.rows import Rows
 
 __all__ = ["Delivery", "Reader"]
@@ -99,6 +100,10 @@ class Reader:
     def commit(self, position: Position) -> None:
         """Tell the source, soon, that this position is durable."""
         self._call(lambda: self._source.commit(position))
+
+    def send(self, outbox: Outbox, length: int) -> None:
+        """Have the letters before `length` sent, soon."""
+        self._call(lambda: outbox.send(length))
 
     def pause(self, partitions: Collection[str]) -> None:
         """Read nothing of these partitions until told otherwise."""

@@ -150,6 +150,8 @@ class HostRuntime(Runtime):
                 # First: what a followed stream has forgotten is no partition of it any more.
                 source.expect(session.source_state)
                 known = opened.checkpoint.manifest.position.offsets
+            if (bound := self._resolved.job.until.stream) is not None:
+                source.bound(bound)
             assignment: dict[str, int | None] = {**dict.fromkeys(source.partitions()), **known}
             # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on.
             session.start()

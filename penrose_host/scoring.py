@@ -84,6 +84,8 @@ def score(
             display.note(f"scoring with checkpoint {manifest.id} of {job.run_directory}", "opened", id=manifest.id)
         source: DataSource = resolved.datasource.create()
         stack.callback(source.close)
+        if job.until.stream is not None:
+            source.bound(job.until.stream)
         try:
             scorer = _Scorer(job, model.executor, source, output, display)
             stack.callback(scorer.close)
@@ -147,7 +149,7 @@ class _Scorer:
             if reason is not None:
                 return reason
             if self._ended:
-                return "end-of-stream"
+                return "end-of-stream" if self._job.until.stream is None else "until"
             delivery = reader.get(WAIT_SECONDS)
             if idle is not None:
                 self._intake.idle(idle)
@@ -164,7 +166,7 @@ class _Scorer:
             if delivery.rows is not None:
                 self.progress.arrive(self._intake.add(delivery.rows, self.progress.clock))
             self._intake.end(delivery.ended)
-            self._ended = delivery.end_of_stream
+            self._ended |= delivery.end_of_stream
             self._settle()
             reader.pause(self._intake.ahead())
 

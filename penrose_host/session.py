@@ -18,9 +18,11 @@ from penrose_host.checkpoints import Checkpoint, Checkpointer, CheckpointStore, 
 from penrose_host.cluster import Role
 from penrose_host.errors import BadRow, CheckpointDamaged
 from penrose_host.intake import Intake
+from penrose_host.interfaces import DataSource
 from penrose_host.letters import DeadLetters
 from penrose_host.metrics.progressive import ProgressiveMetrics
 from penrose_host.names import Names
+from penrose_host.outbox import Outbox
 from penrose_host.outputs import LinesFile, PredictionsFolder
 from penrose_host.progress import NEVER, Progress
 from penrose_host.rows import Rows
@@ -113,6 +115,8 @@ class Session:
             for rows in read_pending(reader):
                 self.trainer.add(rows)
         self._outputs = outputs
+        #: Bytes of `dead-letter.jsonl` that the last durable checkpoint covers, and the one being written.
+        self.durable_letters = self._covered_letters = outputs["dead_letters"]
         self._pinned: str | None = checkpoint.manifest.external_id if checkpoint else None
         self._sequence = checkpoint.manifest.sequence if checkpoint else 0
         self._checkpointer = Checkpointer()
@@ -136,6 +140,17 @@ class Session:
         if self._predictions is not None:
             self._predictions.cut()
         self._parts.store.sweep()
+
+    def outbox(self, source: DataSource) -> Outbox | None:
+        """What takes dead letters to the source's own place for them; None where that is not wanted, or there is none.
+
+        Raises RunDirectoryError.
+        """
+        if self._parts.job.bad_rows != "dead-letter" or type(source).dead_letters is DataSource.dead_letters:
+            return None
+        outbox = Outbox(self._parts.run_dir / "dead-letter.jsonl", source.dead_letters)
+        outbox.reset(self.durable_letters)
+        return outbox
 
     @property
     def executor(self) -> Executor:
@@ -310,6 +325,7 @@ class Session:
             raise
         if manifest is not None:
             self.last_checkpoint = manifest
+            self.durable_letters = self._covered_letters
             if self._parts.model.tables is not None:
                 self._parts.model.tables.committed(manifest)
             self._parts.hooks.checkpoint_written(manifest.id)
@@ -331,7 +347,8 @@ class Session:
         self._dead_letters.close()
 
     def _host_state(self) -> bytes:
-        self._outputs |= {"metrics": self._lines.length, "dead_letters": self._dead_letters.length}
+        self._covered_letters = self._dead_letters.length
+        self._outputs |= {"metrics": self._lines.length, "dead_letters": self._covered_letters}
         # Parts that a life without predictions did not touch are still there for the next one.
         if self._predictions is not None:
             self._outputs["predictions"] = self._predictions.parts

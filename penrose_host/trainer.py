@@ -9,7 +9,7 @@ micro-batch of four rows costs little more than the executor's own step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -94,9 +94,9 @@ class Trainer:
             self._ended = True
         self._refill()
 
-    def idle(self, seconds: float) -> None:
-        """Wait no longer for partitions that were silent for this long."""
-        if self.intake.idle(seconds):
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> None:
+        """Wait no longer for partitions that were silent for this long, or will be."""
+        if self.intake.idle(seconds, silent):
             self._refill()
 
     def process(self, rows: Rows) -> None:

@@ -33,7 +33,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set one value, as in datasource.path=data.csv",
     )
-    what.add_argument("--until", metavar="rows=N|event_time=T", help="stop there, before the stream ends")
+    what.add_argument("--until", metavar="rows=N|event_time=T|now", help="stop there, before the stream ends")
     what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")
     add_restrictions(what)
     parser.set_defaults(prog=parser.prog)

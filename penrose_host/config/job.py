@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -22,7 +23,7 @@ from pydantic import (
 
 from penrose_host.config.durations import Duration
 from penrose_host.config.faults import faults_of, with_origins
-from penrose_host.config.instants import Instant
+from penrose_host.config.instants import Instant, format_instant, parse_instant
 from penrose_host.config.jobfile import to_yaml
 from penrose_host.config.layers import Flags, Merged, bare_name, merge
 from penrose_host.errors import ConfigError
@@ -154,6 +155,23 @@ class Until(_Section):
     event_time: Instant | None = Field(
         default=None, description="Before the first row at or after this time (ISO 8601)."
     )
+    stream: str | dict[str, Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="Where the datasource's stream is at `now` (as the run starts), or was at a time of its own "
+        "clock (ISO 8601), or partition → the offset to stop before. For datasources that can tell.",
+    )
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: object) -> object:
+        return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("stream")
+    @classmethod
+    def _known_bound(cls, value: str | dict[str, int] | None) -> str | dict[str, int] | None:
+        if isinstance(value, str) and value != "now":
+            return format_instant(parse_instant(value))
+        return value
 
 
 class Job(_Section):

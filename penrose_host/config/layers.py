@@ -30,7 +30,7 @@ class Flags:
     embedding: str | None = None
     plugins: tuple[str, ...] = ()  # -p NAME: one more hook each
     options: tuple[str, ...] = ()  # -o a.b.c=value
-    until: str | None = None  # rows=N or event_time=T
+    until: str | None = None  # rows=N, event_time=T, now or stream=…
     run_dir: str | None = None
 
 
@@ -121,10 +121,13 @@ def _add_flags(merged: Merged, flags: Flags) -> None:
         merged.set("run_dir", flags.run_dir, "--run-dir")
     if flags.until is not None:
         name, equals, text = flags.until.partition("=")
-        if equals and name in ("rows", "event_time"):
+        if flags.until == "now":
+            merged.set("until.stream", "now", "--until")
+        elif equals and name in ("rows", "event_time", "stream"):
             _set_text(merged, f"until.{name}", text, "--until")
         else:
-            merged.faults.append(("--until", f"takes rows=N or event_time=T, not {flags.until!r}"))
+            takes = "takes rows=N, event_time=T, now (what is there) or stream=T"
+            merged.faults.append(("--until", f"{takes}, not {flags.until!r}"))
     for option in flags.options:
         place, equals, text = option.partition("=")
         place = place.strip()

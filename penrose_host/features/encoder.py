@@ -79,7 +79,7 @@ class FeatureEncoder:
         rows = Rows(names, partition, _offsets(batch.column(OFFSET)), event_time, known_at, *inputs, labels)
         if not faults.reasons:
             return rows, chunk.rejects
-        return rows.take(faults.kept(len(rows))), (*chunk.rejects, *faults.rejects(batch))
+        return rows.take(faults.kept(len(rows))), (*chunk.rejects, *faults.rejects(batch, chunk.raw))
 
     def encode_columns(self, columns: Mapping[str, Any]) -> EncodedBatch:
         """Rows to score, given as column → list, NumPy array or Arrow array; labels and times are not needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +40,14 @@ class Faults:
         good[list(self.reasons)] = False
         return np.flatnonzero(good)
 
-    def rejects(self, batch: pa.RecordBatch) -> tuple[Reject, ...]:
-        """The rows that cannot be used, in order, with what they held."""
+    def rejects(self, batch: pa.RecordBatch, raw: Sequence[bytes] | None = None) -> tuple[Reject, ...]:
+        """The rows that cannot be used, in order, with what they held: their bytes in `raw`, where it is given."""
         rows = sorted(self.reasons)
         bad = batch.take(pa.array(rows, pa.int64()))
         partitions, offsets = bad.column(PARTITION).to_pylist(), bad.column(OFFSET).to_pylist()
         reasons = [self.reasons[row] for row in rows]
-        return tuple(map(Reject, partitions, offsets, reasons, rows_as_json(bad)))
+        held = rows_as_json(bad) if raw is None else [raw[row] for row in rows]
+        return tuple(map(Reject, partitions, offsets, reasons, held))
 
 
 def rows_as_json(batch: pa.RecordBatch) -> list[bytes]:
