@@ -77,7 +77,7 @@ class Intake:
             self._lanes.pop(name, None)
 
     def idle(self, seconds: float, silent: Collection[str] = ()) -> frozenset[str]:
-        """Wait no longer for partitions that have been silent for this long, or will be; returns all such partitions."""
+        """Wait no longer for partitions that were silent for this long, or will be; returns all such partitions."""
         now = time.monotonic()
         for lane in self._lanes.values():
             lane.idle = not lane.rows and (now - lane.heard >= seconds or lane.name in silent)
