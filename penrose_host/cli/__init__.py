@@ -23,6 +23,7 @@ COMMANDS = {
     "checkpoints": "list and verify the checkpoints of a run",
     "predict": "score a stream with a checkpoint, without training",
     "export": "write the servable model of a checkpoint",
+    "replay": "publish the rows of any datasource, in the order of event time",
     "new": "write a plugin of your own to start from: a distribution that works",
     "report": "write a page about a run: curves, checkpoints, the job",
 }
@@ -44,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that this terminal cannot show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = _parse(arguments)
     try:
-        status: int = options.command(options)
+        options = _parse(arguments)
+        status = _run(options)
         sys.stdout.flush()
     except PenroseError as error:
-        return _report(error, options.traceback)
+        return _report(error, "--traceback" in arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _printing(error):
             raise
         _silence()
-        return _report(PenroseError(f"cannot write the output: {error.strerror}"), options.traceback)
+        return _report(PenroseError(f"cannot write the output: {error.strerror}"), "--traceback" in arguments)
     return status
 
 
@@ -80,7 +81,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
         if name == chosen:
             importlib.import_module(f"{__name__}.{name}").add_arguments(command)
+    if chosen not in COMMANDS and (chosen is not None or not {"-h", "--help"}.isdisjoint(arguments)):
+        from penrose_host.cli.brought import add_commands
+
+        add_commands(subparsers, chosen)
     return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if "brought" not in options:
+        status: int = options.command(options)
+        return status
+    from penrose_host.cli.brought import run
+
+    return run(options.brought, options)
 
 
 class _Version(argparse.Action):

@@ -15,8 +15,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
 from penrose_host.interfaces import Plugin
-from penrose_host.plugins.index import Record
-from penrose_host.plugins.loading import load
+from penrose_host.plugins.index import Kind, Record
+from penrose_host.plugins.loading import load, load_command
 
 __all__ = ["as_json", "as_text", "option_rows"]
 
@@ -26,6 +26,8 @@ _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusive
 
 def as_json(record: Record) -> dict[str, Any]:
     """The plugin in JSON types, its options as a JSON schema. Raises what `load` raises."""
+    if record.kind is Kind.COMMAND:
+        return {**asdict(record), "description": _summary(load_command(record))}
     plugin = load(record)
     return {
         **asdict(record),
@@ -38,6 +40,13 @@ def as_json(record: Record) -> dict[str, Any]:
 
 def as_text(record: Record) -> str:
     """The plugin for a person. Raises what `load` raises."""
+    if record.kind is Kind.COMMAND:
+        summary = _summary(load_command(record))
+        return (
+            f"command {record.name}: {summary}\n"
+            f"  from          {record.dist} {record.version} ({record.target})\n"
+            f"  usage         penrose {record.name} --help"
+        )
     plugin = load(record)
     width = min(shutil.get_terminal_size().columns, 120)
     lines = [
@@ -136,7 +145,7 @@ def _value(value: object) -> str:
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
 
 
-def _summary(plugin: type[Plugin]) -> str:
+def _summary(plugin: object) -> str:
     return (inspect.getdoc(plugin) or "no description").partition("\n")[0]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from penrose_host.cli import COMMANDS
 from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
 from penrose_host.cli.table import table
 from penrose_host.plugins.index import Kind, Record, scan
@@ -67,6 +68,8 @@ def _status(record: Record, others: list[str], probe: Probe | None) -> str:
     """What is wrong with a plugin that may be used, as far as metadata, or importing it, tells."""
     if record.fault:
         return f"broken: {record.fault}"
+    if record.kind is Kind.COMMAND and record.name in COMMANDS:
+        return f"never used: `penrose {record.name}` is a command of the host"
     if probe is not None and probe.message is not None:
         return probe.message
     return f"also in {', '.join(others)}" if others else "ok"

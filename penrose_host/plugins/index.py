@@ -19,13 +19,16 @@ _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class Kind(StrEnum):
-    """What a plugin is; also the key of the job file and the flag that choose it."""
+    """What a plugin is; of those that a job names, also the key and the flag that choose them."""
 
     ENVIRONMENT = "environment"
     DATASOURCE = "datasource"
     EXECUTOR = "executor"
     EMBEDDING = "embedding"
     HOOK = "hook"
+    SINK = "sink"
+    #: No class but a function, which gives `penrose` one more command.
+    COMMAND = "command"
 
     @property
     def group(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from penrose_host.plugins.causes import told
 from penrose_host.plugins.hookspecs import HookPlugin
 from penrose_host.plugins.index import Kind, Record
 
-__all__ = ["create", "load", "make", "validate"]
+__all__ = ["create", "load", "load_command", "make", "validate"]
 
 if TYPE_CHECKING:
     _DriverManager = DriverManager[Any]
@@ -30,6 +31,7 @@ _BASES: dict[Kind, type[interfaces.Plugin]] = {
     Kind.EXECUTOR: interfaces.Executor,
     Kind.EMBEDDING: interfaces.EmbeddingBackend,
     Kind.HOOK: HookPlugin,
+    Kind.SINK: interfaces.Sink,
 }
 
 
@@ -46,24 +48,32 @@ class _Driver(_DriverManager):
 
 def load(record: Record) -> type[interfaces.Plugin]:
     """Import the plugin's class. Raises `PluginBroken` where that fails, `PluginIncompatible` where it is no use."""
+    found = _imported(record)
+    if wrong := _incompatibility(record.kind, found):
+        raise _incompatible(record, found, wrong)
+    plugin: type[interfaces.Plugin] = found
+    return plugin
+
+
+def load_command(record: Record) -> Callable[[ArgumentParser], None]:
+    """Import what gives a command its arguments. Raises as `load` does."""
+    found = _imported(record)
+    if isinstance(found, type) or not callable(found):
+        raise _incompatible(record, found, "is not a function; a command is one that takes an ArgumentParser")
+    command: Callable[[ArgumentParser], None] = found
+    return command
+
+
+def _imported(record: Record) -> Any:
+    """What the entry point names. Raises `PluginBroken`."""
     if record.fault:
         raise _broken(record, record.fault)
     try:
-        found = _Driver(record).extensions[0].plugin
+        return _Driver(record).extensions[0].plugin
     except KeyboardInterrupt:
         raise
     except BaseException as cause:  # SystemExit too: an import must not end the program without a word
         raise _broken(record, f"importing {record.target} raised {_shown(cause)}") from cause
-    if wrong := _incompatibility(record.kind, found):
-        raise PluginIncompatible(
-            f"{_origin(record)}: {record.target} {wrong}",
-            plugin=record.name,
-            kind=record.kind,
-            dist=record.dist,
-            version=record.version,
-            hint=_remedy(record, found),
-        )
-    return found
 
 
 def validate(record: Record, plugin: type[interfaces.Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
@@ -116,6 +126,17 @@ def _incompatibility(kind: Kind, found: object) -> str | None:
     if "name" in options.model_fields:
         return "has an option called `name`, which in a job is the name of the plugin"
     return None
+
+
+def _incompatible(record: Record, found: object, wrong: str) -> PluginIncompatible:
+    return PluginIncompatible(
+        f"{_origin(record)}: {record.target} {wrong}",
+        plugin=record.name,
+        kind=record.kind,
+        dist=record.dist,
+        version=record.version,
+        hint=_remedy(record, found),
+    )
 
 
 def _accepted() -> list[int]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from penrose_host.errors import PluginBlocked, PluginConflict, PluginNotFound
 from penrose_host.plugins.index import Index, Kind, Record, normalise
 
-__all__ = ["forbidden", "select", "select_any"]
+__all__ = ["forbidden", "known_package", "select", "select_any"]
 
 #: The host's own plugins are part of the program that runs: an allow-list need not name them.
 _HOST = "penrose-host"
@@ -66,6 +66,11 @@ def select_any(
     if not kinds:
         raise _not_found(index, None, name)
     return [select(index, kind, name, block=block, allow_dists=allow_dists) for kind in kinds]
+
+
+def known_package(kind: Kind, name: str) -> str | None:
+    """The package that is known to have this plugin, installed or not; None where none is known."""
+    return _known()[kind].get(name.rpartition(":")[2])
 
 
 def forbidden(record: Record, block: Collection[str], allow_dists: Collection[str] | None) -> tuple[str, str] | None:

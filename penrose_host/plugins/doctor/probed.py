@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from penrose_host.errors import PluginError, PluginIncompatible
 from penrose_host.plugins.index import Kind, Record
-from penrose_host.plugins.loading import load
+from penrose_host.plugins.loading import load, load_command
 
 __all__ = ["main"]
 
@@ -27,7 +27,11 @@ def main(request: Mapping[str, Any]) -> NoReturn:
     began = time.perf_counter()
     answer: dict[str, Any]
     try:
-        answer = {"code": "ok", "api_version": load(record).api_version}
+        if record.kind is Kind.COMMAND:
+            load_command(record)
+            answer = {"code": "ok"}
+        else:
+            answer = {"code": "ok", "api_version": load(record).api_version}
     except PluginError as error:
         answer = {"code": "broken", "message": error.message, "traceback": traceback.format_exc()}
         if isinstance(error, PluginIncompatible):
