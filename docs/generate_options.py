@@ -56,7 +56,7 @@ def records() -> list[Record]:
     found = []
     for folder in SOURCES:
         project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
-        for kind in Kind:
+        for kind in (kind for kind in Kind if kind is not Kind.COMMAND):  # a command has flags, and no options
             for name, target in project.get("entry-points", {}).get(kind.group, {}).items():
                 found.append(Record(kind, name, project["name"], project["version"], target))
     return sorted(found, key=lambda record: (list(Kind).index(record.kind), record.name))

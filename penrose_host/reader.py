@@ -7,18 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from penrose_host.batch import Position, Reject
 from penrose_host.interfaces import Capability, EndOfStream, Lag
 
 if TYPE_CHECKING:
-    from penrose_host.features.encoder import FeatureEncoder
+    from penrose_host.batch import Chunk
     from penrose_host.interfaces import DataSource
     from penrose_host.outbox import Outbox
     from penrose_host.rows import Rows
 
-__all__ = ["Delivery", "Reader"]
+__all__ = ["Delivery", "Encoder", "Reader"]
 
 MAX_BYTES = 32 << 20
 CHUNK_ROWS = 16_384
@@ -51,11 +51,18 @@ class Delivery:
         return rows + sum(REJECT_BYTES + len(reject.raw) for reject in self.rejects)
 
 
+class Encoder(Protocol):
+    """Makes of a chunk what the host works with: a `FeatureEncoder`, or another."""
+
+    def encode(self, chunk: Chunk) -> tuple[Rows, tuple[Reject, ...]]:
+        """The rows that can be used, in order, and the rejects. Called on the reader's thread."""
+
+
 class Reader:
     """Calls a datasource from one thread only. `get` gives deliveries in order, and raises what reading raised."""
 
     def __init__(
-        self, source: DataSource, encoder: FeatureEncoder, assignment: Mapping[str, int | None], *, chunk_rows: int = 0
+        self, source: DataSource, encoder: Encoder, assignment: Mapping[str, int | None], *, chunk_rows: int = 0
     ) -> None:
         """`source` is opened on the thread; so errors of opening come from `get` too."""
         self.lag: Lag | None = None

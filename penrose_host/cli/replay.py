@@ -1,7 +1,112 @@
-"""`penrose replay`."""
+"""`penrose replay`: publishes the rows of any datasource."""
+
+from __future__ import annotations
 
 import argparse
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
+from penrose_host.cli.jobflags import add_log_format, log_format
+
+if TYPE_CHECKING:
+    from penrose_host.replay import Replayed
+
+__all__ = ["add_arguments"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
+    """The flags of `penrose replay`."""
+    parser.add_argument("datasource", metavar="DATASOURCE", help="a datasource plugin, or DIST:NAME; or a job file")
+    what = parser.add_argument_group("from where, and to where (a flag beats a PENROSE_* variable beats the file)")
+    what.add_argument("--to", metavar="SINK", required=True, help="the sink plugin, or DIST:NAME")
+    what.add_argument(
+        "-o",
+        "--option",
+        metavar="A.B=VALUE",
+        action="append",
+        default=[],
+        help="set one value, as in datasource.path=data.csv or sink.topic=clicks",
+    )
+    what.add_argument("--topic", metavar="T", help="short for -o sink.topic=T")
+    add_restrictions(what)
+    how = parser.add_argument_group("this replay")
+    how.add_argument(
+        "--event-time",
+        metavar="COLUMN",
+        help="when a row happened (default: what the job file says); also '{column: ts, unit: ms}'",
+    )
+    how.add_argument(
+        "--order",
+        choices=("event_time", "arrival"),
+        default="event_time",
+        help="event_time: partitions are merged (default); arrival: as the rows come",
+    )
+    how.add_argument(
+        "--speed", metavar="N", type=_speed, help="N times as fast as it happened (default: as fast as it can)"
+    )
+    how.add_argument("--rows", metavar="N", type=_rows, help="publish only the first N rows")
+    how.add_argument(
+        "--bad-rows", choices=("fail", "skip"), default="fail", help="bad rows end it (default), or are counted"
+    )
+    add_log_format(how)
+    add_traceback(how)
+    parser.set_defaults(command=_replay)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    format = log_format(options)
+    from penrose_host.display import Display
+    from penrose_host.plugins.blame import blaming
+    from penrose_host.replay import load_plan, replay
+
+    plan = load_plan(
+        options.datasource,
+        options.to,
+        options=options.option,
+        topic=options.topic,
+        event_time=options.event_time,
+        order=options.order,
+        speed=options.speed,
+        rows=options.rows,
+        bad_rows=options.bad_rows,
+        block=blocked(options),
+        allow_dists=allowed_dists(options),
+    )
+    display = Display(format)
+    with blaming(plan.plugins):
+        done = replay(plan, display=display)
+    facts = {"reason": done.reason, "rows": done.rows, "bad_rows": done.bad_rows, "event_time": done.event_time}
+    display.note(_summary(done), "ended", **facts)
+    return 0
+
+
+def _summary(done: Replayed) -> str:
+    why = {"end-of-stream": "the stream has ended", "rows": "reached --rows", "signal": "stopped by a signal"}
+    bad = f", {done.bad_rows:,} bad" if done.bad_rows else ""
+    last = f", the last of {_instant(done.event_time)}" if done.event_time is not None else ""
+    return f"{why[done.reason]}: {done.rows:,} rows published{bad}{last}"
+
+
+def _instant(micros: int) -> str:
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{micros} µs since 1970"
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"should be a number above 0, not {text!r}")
+    return value
+
+
+def _rows(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"should be a whole number above 0, not {text!r}")
+    return int(text)

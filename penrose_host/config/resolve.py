@@ -28,7 +28,7 @@ from penrose_host.plugins.loading import load as load_plugin
 from penrose_host.plugins.loading import make, validate
 from penrose_host.plugins.selection import forbidden, select
 
-__all__ = ["Resolved", "Selected", "load", "resolve"]
+__all__ = ["Resolved", "Selected", "load", "raise_faults", "resolve", "select_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +135,13 @@ def _resolve(
 ) -> Resolved:
     """`job` is None where it has faults of its own: then the plugins that it names still add theirs."""
     index = index or scan()
-    selected, more, errors = _select_all(choices, block, allow_dists, index)
+    selected, more, errors = select_all(choices, block, allow_dists, index)
     if job is not None and job.embedding is None and "executor" in selected:
         preferred = _preferred_embedding(selected["executor"], block, allow_dists, index)
-        also, its_faults, its_errors = _select_all(preferred, block, allow_dists, index)
+        also, its_faults, its_errors = select_all(preferred, block, allow_dists, index)
         selected, more, errors = selected | also, more + its_faults, errors + its_errors
-    faults = [*faults, *more]
-    if len(errors) == 1 and not faults:
-        raise errors[0][1]
-    faults += [(place, _one_line(error)) for place, error in errors]
-    if faults or job is None:
-        raise ConfigError(with_origins(faults, origins))
+    raise_faults([*faults, *more], errors, origins)
+    assert job is not None, "a job that is not valid has faults"
     return Resolved(
         job,
         selected["environment"],
@@ -156,7 +152,18 @@ def _resolve(
     )
 
 
-def _select_all(
+def raise_faults(
+    faults: list[tuple[str, str]], errors: list[tuple[str, PluginError]], origins: Mapping[str, str]
+) -> None:
+    """Raise one ConfigError for all that is wrong, or a plugin's own error where that is all; nothing otherwise."""
+    if len(errors) == 1 and not faults:
+        raise errors[0][1]
+    if faults or errors:
+        faults = [*faults, *((place, _one_line(error)) for place, error in errors)]
+        raise ConfigError(with_origins(faults, origins))
+
+
+def select_all(
     choices: Mapping[str, PluginChoice], block: Collection[str], allow_dists: Collection[str] | None, index: Index
 ) -> tuple[dict[str, Selected], list[tuple[str, str]], list[tuple[str, PluginError]]]:
     """place → plugin, faults of options, and plugins that cannot be used, by place."""

@@ -49,8 +49,11 @@ def target_uses(config: FeaturesConfig) -> list[Use]:
     return uses
 
 
-def check_columns(schema: pa.Schema, uses: Sequence[Use]) -> None:
-    """Raises DataError, naming each column that is not there, stands twice, or has a type that does not fit."""
+def check_columns(schema: pa.Schema, uses: Sequence[Use], asked_by: str | None = None) -> None:
+    """Raises DataError, naming each column that is not there, stands twice, or has a type that does not fit.
+
+    `asked_by`: what names the columns, where it is not the job's `features`.
+    """
     names = schema.names
     faults = []
     for use in uses:
@@ -71,8 +74,8 @@ def check_columns(schema: pa.Schema, uses: Sequence[Use]) -> None:
         columns = ", ".join(shown[:100]) + (f", and {len(shown) - 100} more" if len(shown) > 100 else "")
         lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         raise DataError(
-            f"the stream does not have what `features` names:\n{lines}\n  its columns are: {columns}",
-            hint="correct `features` in the job, or have the datasource give these columns",
+            f"the stream does not have what {asked_by or '`features`'} names:\n{lines}\n  its columns are: {columns}",
+            hint=f"correct {asked_by or '`features` in the job'}, or have the datasource give these columns",
         )
 
 

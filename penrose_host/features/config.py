@@ -12,7 +12,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from penrose_host.config.durations import Duration, parse_duration
 from penrose_host.interfaces import FeatureSpec, ListFeature
 
-__all__ = ["PARTS", "Categorical", "Cross", "FeaturesConfig", "Label", "ListColumn", "Numeric", "TimeColumn"]
+__all__ = [
+    "PARTS",
+    "Categorical",
+    "Cross",
+    "FeaturesConfig",
+    "Label",
+    "ListColumn",
+    "Numeric",
+    "TimeColumn",
+    "TimeOfColumn",
+]
 
 #: Parts of the event time that a categorical feature can be; a duration gives slots of that length instead.
 PARTS = ("minute", "hour", "weekday", "day", "week", "month")
@@ -65,6 +75,10 @@ class TimeColumn(_Section):
         if self.unit and self.format:
             raise ValueError("give `unit` (for integers) or `format` (for text), not both")
         return self
+
+
+#: As a job says it: a column's name alone, or with what it counts.
+TimeOfColumn = Annotated[TimeColumn, BeforeValidator(_column)]
 
 
 class Categorical(_Section):
@@ -155,14 +169,14 @@ class Label(_Section):
 class FeaturesConfig(_Section):
     """Columns in; ids, numbers, labels and times out."""
 
-    event_time: Annotated[TimeColumn, BeforeValidator(_column)] = Field(description="when the row happened")
+    event_time: TimeOfColumn = Field(description="when the row happened")
     time_zone: str | None = Field(default=None, description="zone of the parts of the event time (default: UTC)")
     categorical: tuple[Annotated[Categorical, BeforeValidator(_categorical)], ...] = ()
     crosses: tuple[Annotated[Cross, BeforeValidator(_cross)], ...] = ()
     lists: tuple[Annotated[ListColumn, BeforeValidator(_named_after_column)], ...] = ()
     numeric: tuple[Annotated[Numeric, BeforeValidator(_named_after_column)], ...] = ()
     labels: Annotated[tuple[Annotated[Label, BeforeValidator(_named_after_column)], ...], Field(min_length=1)]
-    known_at: Annotated[TimeColumn, BeforeValidator(_column)] | None = Field(
+    known_at: TimeOfColumn | None = Field(
         default=None, description="column that says when the label is known (default: when the row arrives)"
     )
     label_delay: Duration | None = Field(default=None, description="the label is known so long after the event time")

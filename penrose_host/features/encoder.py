@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, PARTITION, EncodedBatch, Ragged
+from penrose_host.batch import EncodedBatch, Ragged
 from penrose_host.errors import DataError
-from penrose_host.features.column_check import Use, check_columns, input_uses, target_uses
+from penrose_host.features.column_check import check_columns, input_uses, target_uses
 from penrose_host.features.hashing import hash_words
 from penrose_host.features.ids import FeatureHash, ids_of_columns
 from penrose_host.features.lists import ragged_of
 from penrose_host.features.numbers import labels_of, numbers_of
+from penrose_host.features.places import PLACE_USES, event_times_of, offsets_of, partitions_of
 from penrose_host.features.rejects import Faults
 from penrose_host.features.times import local_time, time_part, times_of
 from penrose_host.rows import Rows
@@ -22,7 +23,7 @@ from penrose_host.rows import Rows
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.batch import Chunk, Float32, Int32, Int64, Reject
+    from penrose_host.batch import Chunk, Float32, Int64, Reject
     from penrose_host.features.config import FeaturesConfig
     from penrose_host.features.ids import Bool
     from penrose_host.interfaces import FeatureSpec
@@ -68,15 +69,15 @@ class FeatureEncoder:
         """
         batch = chunk.batch
         if self._checked is None or not self._checked.equals(batch.schema):
-            check_columns(batch.schema, [*_PLACE_USES, *self._target_uses, *self._input_uses])
+            check_columns(batch.schema, [*PLACE_USES, *self._target_uses, *self._input_uses])
             self._checked = batch.schema
         faults = Faults()
-        names, partition = _partitions(batch.column(PARTITION))
+        names, partition = partitions_of(batch)
         labels = self._labels(batch, faults)
-        event_time = self._event_time(batch, faults)
+        event_time = event_times_of(batch, self.config.event_time, faults)
         known_at = self._known_at(batch, event_time, labels, faults)
         inputs = self._inputs(batch, event_time, faults)
-        rows = Rows(names, partition, _offsets(batch.column(OFFSET)), event_time, known_at, *inputs, labels)
+        rows = Rows(names, partition, offsets_of(batch), event_time, known_at, *inputs, labels)
         if not faults.reasons:
             return rows, chunk.rejects
         return rows.take(faults.kept(len(rows))), (*chunk.rejects, *faults.rejects(batch, chunk.raw))
@@ -94,7 +95,9 @@ class FeatureEncoder:
         batch = pa.record_batch(arrays)
         check_columns(batch.schema, self._input_uses)
         faults = Faults()
-        event_time = self._event_time(batch, faults) if self._derived else np.zeros(batch.num_rows, dtype=np.int64)
+        event_time = np.zeros(batch.num_rows, dtype=np.int64)
+        if self._derived:
+            event_time = event_times_of(batch, self.config.event_time, faults)
         inputs = self._inputs(batch, event_time, faults)
         if faults.reasons:
             row, reason = min(faults.reasons.items())
@@ -130,13 +133,6 @@ class FeatureEncoder:
         for crosses in self._crosses:
             ids[:, crosses.columns] = hash_words([words[:, place] for place in crosses.members], crosses.seeds)
         return ids
-
-    def _event_time(self, batch: pa.RecordBatch, faults: Faults) -> Int64:
-        source = self.config.event_time
-        times = times_of(batch.column(source.column), source)
-        faults.add(times.null, f"the event time, column {source.column!r}, is null")
-        faults.add(times.unusable, f"the event time, column {source.column!r}, is not a time, or out of range")
-        return times.micros
 
     def _known_at(
         self, batch: pa.RecordBatch, event_time: Int64, labels: Mapping[str, Float32], faults: Faults
@@ -178,36 +174,6 @@ def _crosses_by_size(config: FeaturesConfig) -> list[_Crosses]:
         by_position = tuple(np.array(position) for position in zip(*members, strict=True))
         groups.append(_Crosses(single + np.array(chosen), by_position, seeds))
     return groups
-
-
-def _place_fault(type_: pa.DataType) -> str | None:
-    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
-    text = pa.types.is_string(value_type) or pa.types.is_large_string(value_type)
-    return None if text else "the datasource has to give text (or a dictionary of it)"
-
-
-def _offset_fault(type_: pa.DataType) -> str | None:
-    return None if pa.types.is_int64(type_) else "the datasource has to give int64"
-
-
-#: What every datasource gives with its rows.
-_PLACE_USES = [Use("the row's partition", PARTITION, _place_fault), Use("the row's offset", OFFSET, _offset_fault)]
-
-
-def _partitions(column: pa.Array) -> tuple[tuple[str, ...], Int32]:
-    """The partitions' names in order of appearance, and each row's place among them."""
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    if plain.null_count:
-        raise DataError(f"the datasource gave a row whose {PARTITION} is null")
-    encoded = plain.dictionary_encode()
-    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
-
-
-def _offsets(column: pa.Array) -> Int64:
-    if column.null_count:
-        raise DataError(f"the datasource gave a row whose {OFFSET} is null")
-    offsets: Int64 = column.to_numpy()
-    return offsets
 
 
 def _as_arrow(name: str, values: Any) -> pa.Array:
