@@ -1,0 +1,1 @@
+"""Kafka for Penrose: the datasource, the sink and the development broker."""

@@ -1,0 +1,43 @@
+"""The dead-letter topic: bad messages as they were, with the reason and where they stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penrose_kafka.producing import Publisher
+
+if TYPE_CHECKING:
+    from penrose_host.batch import Reject
+
+__all__ = ["LetterTopic"]
+
+FLUSH_SECONDS = 120.0
+
+
+class LetterTopic:
+    """Publishes letters, at least once each: the key `TOPIC/PARTITION/OFFSET` tells which are the same."""
+
+    def __init__(self, topic: str, config: Mapping[str, Any]) -> None:
+        self._topic = topic
+        self._publisher = Publisher(config)
+
+    def send(self, letters: Sequence[Reject], rows_per_message: int) -> None:
+        """Publish them; on return the brokers have them. Raises SinkError."""
+        for letter in letters:
+            offset = letter.offset // rows_per_message
+            self._publisher.send(
+                self._topic,
+                letter.raw,
+                key=f"{letter.partition}/{offset}".encode(),
+                headers={
+                    "penrose.reason": letter.reason.encode("utf-8", "backslashreplace"),
+                    "penrose.partition": letter.partition.encode(),
+                    "penrose.offset": str(offset).encode(),
+                },
+            )
+        self._publisher.flush(FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._publisher.close()

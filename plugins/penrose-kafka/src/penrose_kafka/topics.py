@@ -1,0 +1,135 @@
+"""Topics and partitions as the brokers know them: names, and where offsets begin, end, and lie in time."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penrose_host.config.instants import parse_instant
+from penrose_host.errors import SourceError
+from penrose_kafka.client import explain
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+__all__ = ["Topics", "named", "placed"]
+
+#: So long a single question may take, in seconds; and questions that no broker answered are asked again for.
+ASK_SECONDS = 10.0
+RETRY_SECONDS = 30.0
+
+
+def named(topic: str, number: int) -> str:
+    """The host's name of a partition."""
+    return f"{topic}/{number}"
+
+
+def placed(name: str, offset: int = -1001) -> TopicPartition:
+    """The partition of a name, at an offset. Raises ValueError where it is none's name."""
+    from confluent_kafka import TopicPartition
+
+    topic, slash, number = name.rpartition("/")
+    if not slash or not topic or not number.isdecimal():
+        raise ValueError(name)
+    return TopicPartition(topic, int(number), offset)
+
+
+class Topics:
+    """Asks the brokers. Every question that no broker answers for half a minute is a `SourceError`."""
+
+    def __init__(self, consumer: Consumer, brokers: str, topics: Sequence[str]) -> None:
+        self._consumer = consumer
+        self._brokers = brokers
+        self._names = [topic for topic in topics if not topic.startswith("^")]
+        self._patterns = [re.compile(topic) for topic in topics if topic.startswith("^")]
+        self.cluster_id = ""
+
+    def partitions(self) -> list[str]:
+        """All partitions now, by topic and number. Raises SourceError for a topic that is not there."""
+        from confluent_kafka import KafkaError
+
+        found: dict[str, int] = {}
+        # One topic is asked for alone: a cluster may have thousands.
+        for asked in [None] if self._patterns or len(self._names) > 1 else self._names:
+            metadata = self._ask(lambda asked=asked: self._consumer.list_topics(asked, timeout=ASK_SECONDS))
+            self.cluster_id = metadata.cluster_id or ""
+            for name, topic in metadata.topics.items():
+                wanted = name in self._names or any(pattern.search(name) for pattern in self._patterns)
+                if not wanted:
+                    continue
+                error = topic.error
+                if error is None:
+                    found[name] = len(topic.partitions)
+                elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                    raise explain(error, self._brokers, partition=name)
+            missing = [name for name in self._names if name not in found]
+            if missing:
+                raise self._missing(missing[0])
+        if not found:
+            raise SourceError(
+                f"no topic of {self._brokers} matches {', '.join(pattern.pattern for pattern in self._patterns)}",
+                plugin="kafka",
+                hint="correct `datasource.topics`; an expression matches anywhere in a name, unless it has ^ and $",
+            )
+        return [named(topic, number) for topic in sorted(found) for number in range(found[topic])]
+
+    def held(self, name: str) -> tuple[int, int]:
+        """The first offset that a partition holds, and the next that it will give out."""
+        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(placed(name), timeout=ASK_SECONDS), name)
+        return low, high
+
+    def at(self, names: Iterable[str], when: str) -> Mapping[str, int]:
+        """Partition → the first offset whose timestamp is at or after a time; its end where there is none."""
+        millis = -(-parse_instant(when) // 1000)
+        asked = [placed(name, millis) for name in names]
+        answers = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)) if asked else []
+        found: dict[str, int] = {}
+        for answer in answers:
+            name = named(answer.topic, answer.partition)
+            if answer.error is not None:
+                raise explain(answer.error, self._brokers, partition=name)
+            found[name] = answer.offset if answer.offset >= 0 else self.held(name)[1]
+        return found
+
+    def _ask(self, question: Any, partition: str | None = None) -> Any:
+        """The answer; a broker that is away, or still choosing a leader, is asked again."""
+        from confluent_kafka import KafkaException
+
+        until = time.monotonic() + RETRY_SECONDS
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if time.monotonic() >= until or not _passing(error):
+                    raise explain(error.args[0], self._brokers, partition=partition) from error
+
+    def _missing(self, name: str) -> SourceError:
+        metadata = self._ask(lambda: self._consumer.list_topics(timeout=ASK_SECONDS))
+        others = sorted(topic for topic in metadata.topics if not topic.startswith("__"))
+        near = difflib.get_close_matches(name, others, n=3, cutoff=0.6) or others[:10]
+        there = f"there are: {', '.join(near)}" if near else "there are none"
+        return SourceError(
+            f"the brokers {self._brokers} have no topic {name!r}",
+            plugin="kafka",
+            hint=f"correct `datasource.topics` ({there}), or create it",
+        )
+
+
+def _passing(error: KafkaException) -> bool:
+    """Whether asking again may help."""
+    from confluent_kafka import KafkaError
+
+    detail = error.args[0]
+    waits = (
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+    )
+    return detail.retriable() or detail.code() in waits
