@@ -15,7 +15,7 @@ from penrose_host.datasources.text import BLOCK_BYTES
 from penrose_host.errors import SourceError
 
 if TYPE_CHECKING:
-    from penrose_host.datasources.file_options import CsvOptions
+    from penrose_host.datasources.file_options import CsvDialect, CsvOptions
     from penrose_host.datasources.inputs import Input
     from penrose_host.datasources.listing import DataFile
 
@@ -62,7 +62,7 @@ def read_header(
     return names, data[done:] if options.header else data
 
 
-def infer_csv(rows: list[bytes], names: list[str], options: CsvOptions, delimiter: str) -> pa.Schema:
+def infer_csv(rows: list[bytes], names: list[str], options: CsvDialect, delimiter: str) -> pa.Schema:
     """The types of the columns, as these rows suggest them: int64, float64, bool, timestamps with a time, or text."""
     convert = pyarrow.csv.ConvertOptions(null_values=options.null_values)
     fields = []
@@ -81,9 +81,9 @@ class CsvParser:
     """See `Parser`."""
 
     def __init__(
-        self, file: DataFile, names: list[str], schema: pa.Schema, options: CsvOptions, delimiter: str
+        self, names: list[str], schema: pa.Schema, options: CsvDialect, delimiter: str, file: DataFile | None = None
     ) -> None:
-        """`names`: the columns of the file; `schema`: those to give."""
+        """`names`: the columns of a row; `schema`: those to give; `file`: to name where none of these is there."""
         self._file = file
         self._names = names
         self._schema = schema
@@ -98,7 +98,7 @@ class CsvParser:
         )
 
     def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
-        if not self._wanted:
+        if self._file is not None and not self._wanted:
             raise none_of_the_columns(self._file, self._schema)
         text = _read(data, self._names, self._parse, self._convert)
         faults: dict[int, str] = {}

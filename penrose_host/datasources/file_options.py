@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from penrose_host.config.durations import Duration
 from penrose_host.datasources.type_names import check_type_name
 
-__all__ = ["Compression", "CsvOptions", "FilesOptions", "Format"]
+__all__ = ["Compression", "CsvDialect", "CsvOptions", "FilesOptions", "Format"]
 
 Format = Literal["parquet", "csv", "jsonl", "arrow"]
 Compression = Literal["gz", "bz2", "xz", "zst", "zip", "none"]
@@ -30,17 +30,13 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CsvOptions(_Options):
-    """How CSV files are written."""
+class CsvDialect(_Options):
+    """How rows of CSV are written."""
 
     delimiter: str | None = Field(
-        default=None, description="one character between fields; by default a tab in .tsv files, else a comma"
+        default=None, description="one character between fields; by default a comma, in .tsv files a tab"
     )
     quote: str | None = Field(default='"', description="the character around quoted fields, or null for none")
-    header: bool = Field(default=True, description="whether the first row of each file holds the column names")
-    column_names: list[str] | None = Field(
-        default=None, description="names of the columns, in order; they replace those of a header"
-    )
     null_values: list[str] = Field(default=list(NULL_VALUES), description="what columns other than text take for null")
     text_can_be_null: bool = Field(default=False, description="whether `null_values` are null in text columns too")
 
@@ -57,6 +53,15 @@ class CsvOptions(_Options):
         if value is not None and value == (info.data.get("delimiter") or ","):
             raise ValueError(f"{value!r} is the delimiter too")
         return value
+
+
+class CsvOptions(CsvDialect):
+    """How CSV files are written."""
+
+    header: bool = Field(default=True, description="whether the first row of each file holds the column names")
+    column_names: list[str] | None = Field(
+        default=None, description="names of the columns, in order; they replace those of a header"
+    )
 
     @field_validator("column_names")
     @classmethod

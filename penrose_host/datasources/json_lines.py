@@ -67,11 +67,10 @@ class JsonFramer:
 
 
 class JsonParser:
-    """See `Parser`. Keys that are no column are passed over."""
+    """See `Parser`. Keys that are no column are passed over, or (`unexpected="error"`) refused."""
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    def __init__(self, schema: pa.Schema, unexpected: str = "ignore") -> None:
+        self._parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
 
     def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
         # One block and one thread: decoding runs beside training already.
@@ -83,12 +82,12 @@ class JsonParser:
         try:
             json.loads(row)
         except (ValueError, RecursionError) as reason:
-            return f"the line is not a JSON object: {reason}"
-        return _IN_ROW.sub("", error) or "the line holds more than one JSON value"
+            return f"it is not a JSON object: {reason}"
+        return _IN_ROW.sub("", error) or "it holds more than one JSON value"
 
 
-def infer_json(rows: list[bytes]) -> pa.Schema:
-    """The types of the columns, as these rows suggest them.
+def infer_json(rows: Iterable[bytes], unknown: pa.DataType | None = None) -> pa.Schema:
+    """The types of the columns, as these rows suggest them; `unknown` (by default text) where all values are null.
 
     A column has the kind (number, text, list, object, boolean) that most of its values have. Text that is a date
     with a time throughout is a timestamp.
@@ -99,24 +98,24 @@ def infer_json(rows: list[bytes]) -> pa.Schema:
             objects.append(json.loads(row))
         except (ValueError, RecursionError):
             continue  # a bad row: it is rejected when its turn comes
-    return pa.schema(_fields(objects, _DEPTH))
+    return pa.schema(_fields(objects, _DEPTH, unknown or pa.string()))
 
 
-def _fields(objects: Iterable[dict[str, Any]], depth: int) -> list[pa.Field]:
+def _fields(objects: Iterable[dict[str, Any]], depth: int, unknown: pa.DataType) -> list[pa.Field]:
     values: dict[str, list[Any]] = {}
     for item in objects:
         for name, value in item.items():
             values.setdefault(name, []).append(value)
-    types = {name: _type(column, depth - 1) for name, column in values.items()}
+    types = {name: _type(column, depth - 1, unknown) for name, column in values.items()}
     return [pa.field(name, kind) for name, kind in types.items() if kind is not None]
 
 
-def _type(values: list[Any], depth: int) -> pa.DataType | None:
-    """The type of most of the values; text where all are null; None where it is nested too deeply, or without a key."""
+def _type(values: list[Any], depth: int, unknown: pa.DataType) -> pa.DataType | None:
+    """The type of most of the values; `unknown` where all are null; None where nested too deeply, or without a key."""
     kinds = {bool: bool, int: float, float: float, str: str, list: list, dict: dict}
     counts = Counter(kinds[type(value)] for value in values if value is not None)
     if not counts:
-        return pa.string()
+        return unknown
     kind = counts.most_common(1)[0][0]
     chosen = [value for value in values if value is not None and kinds[type(value)] is kind]
     if kind is bool:
@@ -129,9 +128,9 @@ def _type(values: list[Any], depth: int) -> pa.DataType | None:
     if depth == 0:
         return None
     if kind is list:
-        item = _type([value for values in chosen for value in values], depth - 1)
+        item = _type([value for values in chosen for value in values], depth - 1, unknown)
         return None if item is None else pa.list_(item)
-    fields = _fields(chosen, depth)
+    fields = _fields(chosen, depth, unknown)
     return pa.struct(fields) if fields else None
 
 

@@ -133,7 +133,7 @@ def _text(
                     partition=file.name,
                     hint="read it as `string`, or keep such data as JSON lines or Parquet",
                 )
-        return CsvParser(file, names, schema, options.csv, delimiter)
+        return CsvParser(names, schema, options.csv, delimiter, file)
 
     framer: Framer = CsvFramer(delimiter, options.csv.quote, len(names) or None, limit)
     return TextReader(file, source, framer, rest, limit, grows=grows), infer, parser

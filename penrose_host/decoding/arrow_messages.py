@@ -1,0 +1,80 @@
+"""Arrow IPC: a message is one whole stream, the schema and any number of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from penrose_host.decoding.conforming import conform
+from penrose_host.decoding.decoder import Decoder, Rows
+from penrose_host.decoding.framing import Payloads
+from penrose_host.decoding.ipc_streams import column_type, plain, read_stream
+from penrose_host.decoding.promotion import promotes
+
+__all__ = ["ArrowDecoder"]
+
+
+class ArrowDecoder(Decoder):
+    """Columns are matched by name. A message with a value that does not fit is bad as a whole."""
+
+    rows_per_message = 1 << 20
+
+    def _learn(self, payloads: Payloads) -> None:
+        self._decode(payloads)
+
+    def _decode(self, payloads: Payloads) -> Rows:
+        limit = self._options.max_message_bytes
+        faults: dict[int, str] = {}
+        read: list[tuple[int, list[pa.RecordBatch]]] = []
+        for index, data in enumerate(payloads.data):
+            try:
+                batches = read_stream(data, self.rows_per_message, limit)
+                self._take_up(batches[0].schema)
+            except (pa.ArrowException, ValueError, OSError, MemoryError, KeyError, NotImplementedError) as error:
+                faults[index] = f"the message is not an Arrow IPC stream: {error}"
+                continue
+            read.append((index, batches))
+        schema = self._columns.current
+        done, payload, row = [], [], []
+        for index, batches in read:
+            try:
+                parts = [self._conformed(batch, schema, limit) for batch in batches]
+            except (pa.ArrowException, ValueError) as error:
+                faults[index] = str(error)
+                continue
+            done += parts
+            rows = sum(batch.num_rows for batch in parts)
+            payload.append(np.full(rows, index, dtype=np.int64))
+            row.append(np.arange(rows, dtype=np.int64))
+        none = np.zeros(0, dtype=np.int64)
+        batch = pa.concat_batches(done) if done else pa.RecordBatch.from_pylist([], schema=schema)
+        return Rows(batch, faults, np.concatenate([none, *payload]), np.concatenate([none, *row]))
+
+    def _take_up(self, schema: pa.Schema) -> None:
+        """Add the columns that are new. Raises ValueError where others are of another kind than they have been."""
+        known = self._columns.current
+        for field in schema:
+            if field.name in known.names and field.name not in self._options.column_types:
+                want = known.field(field.name).type
+                if not _fits(field.type, want):
+                    raise ValueError(f"column {field.name!r} is {want}, and the message has {field.type} there")
+        self._columns.add(pa.field(f.name, kind) for f in schema if (kind := column_type(f.type)) is not None)
+
+    def _conformed(self, batch: pa.RecordBatch, schema: pa.Schema, limit: int) -> pa.RecordBatch:
+        columns = []
+        for field in schema:
+            if field.name not in batch.schema.names:
+                columns.append(pa.nulls(batch.num_rows, field.type))
+                continue
+            try:
+                columns.append(conform(plain(batch.column(field.name), limit), field.type))
+            except (pa.ArrowException, ValueError) as error:
+                raise ValueError(f"column {field.name!r}: {error}") from error
+        return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
+
+
+def _fits(have: Any, want: pa.DataType) -> bool:
+    kind = pa.null() if pa.types.is_null(have) else column_type(have)
+    return promotes(kind, want) or (pa.types.is_floating(have) and pa.types.is_integer(want))
