@@ -79,7 +79,7 @@ class Broker:
     def admin(self) -> AdminClient:
         """A client for questions and orders."""
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.address})
+            self._admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
         return self._admin
 
     @property
@@ -120,7 +120,13 @@ class Broker:
         listed = [record if isinstance(record, Record) else Record(record) for record in records]
         placed: list[tuple[int, int]] = [(-1, -1)] * len(listed)
         failed: list[str] = []
-        settings = {"bootstrap.servers": self.address, "linger.ms": 5, "enable.idempotence": True, **config}
+        settings = {
+            "bootstrap.servers": self.address,
+            "linger.ms": 5,
+            "log_level": 0,
+            "enable.idempotence": True,
+            **config,
+        }
         producer = Producer(settings)
         last = {record.partition: number for number, record in enumerate(listed)}
 
@@ -191,7 +197,7 @@ class Broker:
 
     def offsets(self, topic: str, partition: int = 0) -> tuple[int, int]:
         """The first offset that is left, and the next one to be written."""
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests"})
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests", "log_level": 0})
         try:
             first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE)
         finally:

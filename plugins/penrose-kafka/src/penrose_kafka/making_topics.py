@@ -1,0 +1,76 @@
+"""A topic for the sink: found, or made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from penrose_host.errors import SinkError
+from penrose_kafka.producing import failure
+
+__all__ = ["found_or_made"]
+
+#: As the brokers' own settings say.
+_BY_DEFAULT = -1
+
+
+def found_or_made(config: Mapping[str, Any], topic: str, partitions: int | None, timeout: float) -> int:
+    """How many partitions the topic has; it is made, with so many, where it is missing.
+
+    Raises `SinkError` where no broker answers in `timeout` seconds, or the topic cannot be made so.
+    """
+    brokers = str(config["bootstrap.servers"])
+    admin = AdminClient({**config, "log_level": 0})
+    deadline = time.monotonic() + timeout
+    try:
+        # All topics: asked for one that is missing, some brokers make it at once, with as many partitions as they like.
+        found = admin.list_topics(timeout=timeout).topics.get(topic)
+        if found is not None and not found.error:
+            return len(found.partitions)
+        if not _made(admin, topic, partitions, timeout):
+            return _asked_for(admin, topic, partitions, brokers, deadline)
+        while True:
+            found = admin.list_topics(topic, timeout=max(deadline - time.monotonic(), 1.0)).topics[topic]
+            if found.partitions and not found.error:
+                return len(found.partitions)
+            if time.monotonic() > deadline:
+                raise failure(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), brokers, topic, None)
+            time.sleep(0.02)  # it is made, but not every broker knows of it yet
+    except KafkaException as error:
+        raise failure(error.args[0], brokers, topic, None) from error
+
+
+def _made(admin: AdminClient, topic: str, partitions: int | None, timeout: float) -> bool:
+    """Whether the brokers made the topic, or somebody else just did; False where they know no such request."""
+    new = NewTopic(topic, num_partitions=partitions or _BY_DEFAULT, replication_factor=_BY_DEFAULT)
+    try:
+        admin.create_topics([new], request_timeout=timeout)[topic].result(timeout)
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError._UNSUPPORTED_FEATURE:
+            return False
+        if code != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+    return True
+
+
+def _asked_for(admin: AdminClient, topic: str, partitions: int | None, brokers: str, deadline: float) -> int:
+    """The same for brokers that only make topics which are asked for, as librdkafka's mock cluster."""
+    if partitions is not None:
+        raise SinkError(
+            f"the brokers {brokers} cannot make topics by request, so {topic} cannot get {partitions} partitions",
+            plugin="kafka",
+            hint=f"make it first (`penrose kafka dev --topic {topic}:{partitions}`), or leave `partitions` out",
+        )
+    while True:
+        found = admin.list_topics(topic, timeout=max(deadline - time.monotonic(), 1.0)).topics[topic]
+        if found.partitions and not found.error:
+            return len(found.partitions)
+        if time.monotonic() > deadline:
+            raise failure(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), brokers, topic, None)
+        time.sleep(0.02)

@@ -1,0 +1,80 @@
+"""Options of the sink `kafka`. Nothing here imports librdkafka."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from penrose_host.config.durations import Duration
+from penrose_kafka.options import ClientOptions, Servers
+
+__all__ = ["KafkaSinkOptions"]
+
+#: What the sink has to decide itself, and what to set instead.
+_OWN = {
+    "bootstrap.servers": "set `brokers`",
+    "metadata.broker.list": "set `brokers`",
+    "message.timeout.ms": "set `patience`",
+    "delivery.timeout.ms": "set `patience`",
+    "delivery.report.only.error": "the sink needs to decide it",
+    "transactional.id": "the sink does not use transactions",
+}
+
+
+def _not_own(client: ClientOptions) -> ClientOptions:
+    for name in client:
+        if name in _OWN:
+            raise ValueError(f"`{name}` cannot be set here: {_OWN[name]}")
+    return client
+
+
+class KafkaSinkOptions(BaseModel):
+    """Rows as messages of a topic."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    brokers: Servers = Field(description="addresses to begin with, as in `host:9092` or a list of them")
+    topic: str = Field(description="the topic; made where it is missing and the brokers allow it")
+    partitions: int | None = Field(
+        default=None, ge=1, description="how many partitions the topic gets if it is made; null: as the brokers say"
+    )
+    format: Literal["json", "arrow"] = Field(
+        default="json", description="json: an object a row; arrow: IPC streams, of `rows_per_message` rows"
+    )
+    rows_per_message: int = Field(default=1, ge=1, description="arrow: rows that share a message (at most)")
+    key: str | None = Field(
+        default=None, description="column whose values are the keys; equal keys go to the same partition"
+    )
+    spread: Literal["key", "source", "round-robin"] | None = Field(
+        default=None,
+        description="which partition a row goes to. key: the key's hash (the default with `key`); source: rows of one "
+        "source partition stay together (the default without); round-robin: each message to the next one",
+    )
+    timestamp: str | None = Field(
+        default=None, description="timestamp column that the messages' own timestamps come from; null: now"
+    )
+    patience: Duration = Field(
+        default=300_000_000, ge=1_000_000, description="how long a message may go unacknowledged before it is an error"
+    )
+    client: Annotated[ClientOptions, AfterValidator(_not_own)] = Field(
+        default={}, description="any option of librdkafka; secrets as {env: NAME} or {file: PATH}"
+    )
+
+    @field_validator("topic")
+    @classmethod
+    def _good_topic(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError(f"{value!r} is no topic's name: letters, digits, `.`, `_` and `-`, at most 249")
+        return value
+
+    @model_validator(mode="after")
+    def _fit(self) -> KafkaSinkOptions:
+        if self.spread == "key" and self.key is None:
+            raise ValueError("`spread: key` needs a `key`")
+        if self.format == "json" and self.rows_per_message > 1:
+            raise ValueError("a JSON message is one row: leave `rows_per_message` out, or set `format: arrow`")
+        if self.rows_per_message > 1 and self.key is not None:
+            raise ValueError("a message has one key: leave `key` out, or set `rows_per_message: 1`")
+        return self
