@@ -150,6 +150,8 @@ class _Scorer:
                 return reason
             if self._ended:
                 return "end-of-stream" if self._job.until.stream is None else "until"
+            # What was taken since may have let a partition catch up: nothing else would ever resume it.
+            reader.pause(self._intake.ahead())
             delivery = reader.get(WAIT_SECONDS)
             if idle is not None:
                 self._intake.idle(idle)
@@ -168,7 +170,6 @@ class _Scorer:
             self._intake.end(delivery.ended)
             self._ended |= delivery.end_of_stream
             self._settle()
-            reader.pause(self._intake.ahead())
 
     def _work(self, stop: Callable[[], bool]) -> str | None:
         """Score the rows whose place is certain; returns why to stop, if so."""

@@ -126,9 +126,10 @@ class _Publisher:
                 return reason
             if self._ended:
                 return "end-of-stream"
+            # What was taken since may have let a partition catch up: nothing else would ever resume it.
+            reader.pause(self._intake.ahead())
             if delivery := reader.get(WAIT_SECONDS):
                 self._accept(delivery)
-                reader.pause(self._intake.ahead())
             if idle is not None:
                 self._intake.idle(idle)
             if self._tell_if_due() and unbounded:

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rows_support import ScribeExecutor
-from run_support import FEATURES, MemorySource, make_job, predictions
+from run_support import FEATURES, MemorySource, batch, make_job, predictions
 from waiting_support import wait_until
 
-from penrose_host import Capability, Chunk, EncodedBatch, StopRequest
+from penrose_host import Capability, Chunk, EncodedBatch, EndOfStream, StopRequest, intake, reader
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.errors import BadRow, CheckpointError, CheckpointNotFound, ConfigError, DataError, PenroseError
 from penrose_host.features.encoder import FeatureEncoder
@@ -84,6 +85,39 @@ def test_every_row_is_scored_once_by_the_model_of_the_checkpoint_in_the_order_of
         scores = executor.predict(rows.batch())["y"]
         expected |= {(rows.names[p], int(o)): s for p, o, s in zip(rows.partition, rows.offset, scores, strict=True)}
     assert {(row["_partition"], row["_offset"]): row["score"] for row in given} == expected
+
+
+class LateSource(MemorySource):
+    """Partition p1 runs ahead: of p0 there are ten rows, which come once p1 is held back."""
+
+    def _rows(self, name: str) -> int:
+        return 10 if name == "p0" else int(self.options.rows)
+
+    def ended(self) -> Collection[str]:
+        return [name for name, offset in self._next.items() if offset >= self._rows(name)]
+
+    def read(self, max_rows: int, timeout: float) -> Chunk | None:
+        for name in ("p1", "p0"):
+            offset, stop = self._next[name], min(self._next[name] + self.options.chunk, self._rows(name))
+            if name not in self._paused and offset < stop and (name == "p1" or self._paused):
+                self._next[name] = stop
+                return Chunk(batch(name, list(range(offset, stop))))
+        if len(self.ended()) < 2:
+            return None
+        raise EndOfStream
+
+
+def test_a_partition_that_ran_ahead_is_read_on_once_the_others_have_ended(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "AHEAD", 100)
+    monkeypatch.setattr(reader, "MAX_BYTES", 20_000)
+    stop = StopRequest()
+    timer = threading.Timer(30, stop.set)
+    timer.start()
+    scored = score(job(trained, datasource=LateSource, source={"rows": 3000}), tmp_path / "out", stop=stop)
+    timer.cancel()
+    assert (scored.reason, scored.rows) == ("end-of-stream", 3010)
 
 
 def _state(run_dir: Path, id: str) -> bytes:

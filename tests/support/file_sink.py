@@ -36,7 +36,7 @@ class LinesSink(Sink):
 
     def open(self) -> None:
         try:
-            self._file = Path(self.options.topic).open("a")  # noqa: SIM115
+            self._file = Path(self.options.topic).open("a", buffering=1)  # noqa: SIM115
         except OSError as error:
             raise SinkError(f"{self.options.topic} cannot be written: {error.strerror}", plugin="lines") from error
 
