@@ -31,6 +31,7 @@ __all__ = [
     "check_same_end",
     "letters",
     "make_files",
+    "messages",
     "predictions",
     "reports",
     "state",
@@ -86,6 +87,11 @@ def table(number: int, rows: int = ROWS) -> pa.Table:
             "clicked": pa.array(clicked.astype(np.int64), mask=random.random(rows) < 0.03),
         }
     )
+
+
+def messages(number: int) -> list[bytes]:
+    """The rows of one file as JSON messages, times as ISO 8601."""
+    return [json.dumps(row, default=datetime.isoformat).encode() for row in table(number).to_pylist()]
 
 
 def _times(seconds: Any) -> pa.Array:

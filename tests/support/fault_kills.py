@@ -50,10 +50,16 @@ def numbered(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def killed_runs(
-    workplace: Workplace, data: Path, suite: str, sections: Mapping[str, Any], aims: Sequence[Aim]
+    workplace: Workplace,
+    data: Path,
+    suite: str,
+    sections: Mapping[str, Any],
+    aims: Sequence[Aim],
+    source: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Iterator[dict[str, Future[list[Path]]]]:
     """`uninterrupted`, `aimed`, `at_random` → the jobs, once their runs have ended; `aims` one after the other.
 
+    `source`: a run's folder → the job's datasource; by default the files in `data`, with a ledger of its commits.
     Most of the time of a life is importing PyTorch, so two of them live at a time.
     """
 
@@ -75,13 +81,12 @@ def killed_runs(
         return [job]
 
     def job_in(folder: Path) -> Path:
-        source = {
-            "name": "staged-files",
-            "path": [str(data / "*")],
-            "batch_rows": 700,
-            "ledger": str(folder / "ledger"),
-        }
-        return write_job(folder / "job.yaml", data, folder / "run", datasource=source, **sections)
+        read = source(folder) if source is not None else files(folder)
+        return write_job(folder / "job.yaml", data, folder / "run", datasource=read, **sections)
+
+    def files(folder: Path) -> Mapping[str, Any]:
+        ledger = str(folder / "ledger")
+        return {"name": "staged-files", "path": [str(data / "*")], "batch_rows": 700, "ledger": ledger}
 
     folder = workplace.folder / suite
     folder.mkdir()

@@ -22,6 +22,7 @@ CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 ENTRY_POINTS = """\
 [penrose.datasources]
 staged-files = fault_stage:StagedFiles
+staged-kafka = fault_kafka:StagedKafka
 
 [penrose.executors]
 staged-torch = fault_stage:StagedTorch

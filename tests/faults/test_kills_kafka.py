@@ -1,0 +1,169 @@
+"""kill -9 of runs that train from Kafka: two topics of several partitions, and each row counts exactly once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fault_jobs import FILES, ROWS, TORCH, check_same_end, messages, predictions, reports, state, tables, write_job
+from fault_kills import kill_one_by_one, killed_runs, numbered
+from fault_runs import ANY, Aim, Workplace
+from kafka_broker import Broker, Record
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+#: One after the other in one run directory.
+AIMS = [
+    Aim("source: open"),
+    Aim("source: read", 3),
+    Aim("snapshot: being taken"),
+    Aim("checkpoint: writing a table"),
+    Aim("checkpoint: all files, no manifest"),
+    Aim("recovery: removing predictions"),
+    Aim("checkpoint: manifest written, not named"),
+    Aim("checkpoint: between manifest and commit"),
+    Aim("restore: reading a part", 3),
+    Aim("source: commit"),
+    Aim("checkpoint: told"),
+    Aim("executor: train", 60),
+    Aim("checkpoint: between manifest and commit", 2),
+    Aim("retention: files go", 2),
+    Aim("report: the last one"),
+]
+#: Bad messages of each topic's first partition.
+BAD = 50
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def topics(broker: Broker) -> list[str]:
+    """Two topics, of three partitions and of two; the rows of a file keep their order in whichever partition."""
+    found = [broker.create_topic("clicks", 3), broker.create_topic("views", 2)]
+    for number in range(len(FILES)):
+        partitions = 3 if number % 2 == 0 else 2
+        records = [
+            Record(message, partition=row % partitions, timestamp=1_700_000_000_000 + row)
+            for row, message in enumerate(messages(number))
+        ]
+        broker.produce(found[number % 2], records)
+    return found
+
+
+def source(broker: Broker, topics: list[str], folder: Path, **options: Any) -> Mapping[str, Any]:
+    """A stream that ends, with a consumer group of its own: the job's datasource."""
+    group = f"{folder.parent.name}-{folder.name}-{topics[0]}"
+    return {
+        "name": "staged-kafka",
+        "brokers": broker.address,
+        "topics": topics,
+        "end": "now",
+        "group": group,
+        **options,
+    }
+
+
+@pytest.fixture(scope="module")
+def jobs(
+    workplace: Workplace, data: Path, broker: Broker, topics: list[str]
+) -> Iterator[dict[str, Future[list[Path]]]]:
+    def read(folder: Path) -> Mapping[str, Any]:
+        return source(broker, topics, folder)
+
+    with killed_runs(workplace, data, "kafka", TORCH, AIMS, read) as runs:
+        yield runs
+
+
+@pytest.mark.parametrize("killed", ["at_random", "aimed"])
+def test_a_run_that_was_killed_ends_in_the_same_bytes(jobs: dict[str, Future[list[Path]]], killed: str) -> None:
+    [one] = jobs["uninterrupted"].result()
+    assert predictions(one.parent / "run").num_rows == ROWS * len(FILES)
+    for other in jobs[killed].result():
+        check_same_end(one.parent / "run", other.parent / "run")
+        assert tables(one) == tables(other)
+
+
+def test_rows_taken_as_they_arrive_count_once(
+    workplace: Workplace, tmp_path: Path, data: Path, broker: Broker, topics: list[str]
+) -> None:
+    counting = {"order": "arrival", "executor": {"name": "counting", "rows": ROWS * len(FILES)}}
+    jobs = (
+        write_job(folder / "job.yaml", data, folder / "run", datasource=source(broker, topics, folder), **counting)
+        for folder in numbered(tmp_path)
+    )
+    aims = (
+        Aim("executor: train", 40),
+        Aim("source: commit"),
+        Aim("checkpoint: between manifest and commit"),
+        Aim("snapshot: being taken"),
+        Aim("checkpoint: all files, no manifest"),
+        Aim("recovery: removing predictions"),
+        Aim(ANY, 40),
+        Aim(ANY, 150),
+        Aim("report: the last one"),
+    )
+    for job in kill_one_by_one(workplace, "kafka, arrival", aims, jobs):
+        check_every_row_once(job.parent / "run")
+
+
+def check_every_row_once(run_dir: Path) -> None:
+    counts = np.frombuffer(state(run_dir)["executor/counts.bin"], dtype=np.int32)
+    rows = predictions(run_dir)
+    assert rows.group_by(["_partition", "_offset"]).aggregate([]).num_rows == rows.num_rows == ROWS * len(FILES)
+    assert counts.max() == 1
+    assert counts.sum() == rows.num_rows - rows["label"].null_count
+
+
+def test_dead_letters_come_at_least_once_and_rows_exactly_once(
+    workplace: Workplace, tmp_path: Path, data: Path, broker: Broker
+) -> None:
+    topic, dead = broker.create_topic("spoiled", 2), broker.create_topic("dead", 1)
+    broken = [b'{"row": "\xff%d"}' % number for number in range(BAD)]
+    records = [Record(message, partition=1) for message in messages(0)]
+    for number, message in enumerate(broken):
+        records.insert(number * 100, Record(message, partition=1))
+    broker.produce(topic, records)
+    changes = {"bad_rows": "dead-letter", "executor": {"name": "counting", "rows": ROWS * len(FILES)}}
+    jobs = (
+        write_job(
+            folder / "job.yaml",
+            data,
+            folder / "run",
+            datasource=source(broker, [topic], folder, dead_letter_topic=dead),
+            **changes,
+        )
+        for folder in numbered(tmp_path)
+    )
+    aims = (
+        Aim("executor: train", 20),
+        Aim("letters: sent, not noted"),
+        Aim("checkpoint: between manifest and commit"),
+        Aim("letters: sent, not noted", 2),
+        Aim("checkpoint: all files, no manifest"),
+        Aim("report: the last one"),
+    )
+    [job, *_] = kill_one_by_one(workplace, "kafka, dead letters", aims, jobs)
+    assert reports(job.parent / "run")[-1]["bad_rows"] == BAD
+    counts = np.frombuffer(state(job.parent / "run")["executor/counts.bin"], dtype=np.int32)
+    assert counts.max() == 1
+    letters = broker.consume(dead)
+    by_key = Counter(letter.key() for letter in letters)
+    assert set(by_key) == {f"{topic}/1/{number * 100}".encode() for number in range(BAD)}
+    # Twice they were sent, and the process killed before it could note that.
+    assert max(by_key.values()) > 1
+    values = {letter.key(): letter.value() for letter in letters}
+    assert [values[f"{topic}/1/{number * 100}".encode()] for number in range(BAD)] == broken
+    headers = dict(letters[0].headers())
+    assert headers["penrose.partition"] == f"{topic}/1".encode()
+    assert json.loads(headers["penrose.offset"]) % 100 == 0
+    assert b"UTF-8" in headers["penrose.reason"]
