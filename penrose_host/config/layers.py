@@ -18,6 +18,8 @@ PLUGIN_KEYS = ("environment", "datasource", "executor", "embedding")
 OWN_VARIABLES = frozenset({"PENROSE_BLOCK", "PENROSE_ALLOW_DIST", "PENROSE_LOG_FORMAT"})
 
 _PREFIX = "PENROSE_"
+#: Keys of one command only: the variables that set them are passed over where the job has no such key.
+_ELSEWHERE = frozenset({"sink"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def _add_variables(merged: Merged, environ: Mapping[str, str], fields: Collectio
         if not variable.startswith(_PREFIX) or variable in OWN_VARIABLES or not text.strip():
             continue
         keys = variable.removeprefix(_PREFIX).lower().split("__")
+        if keys[0] in _ELSEWHERE.difference(fields):
+            continue
         if keys[0] not in fields or not all(keys):
             known = sorted([*(_PREFIX + name.upper() for name in fields), *OWN_VARIABLES])
             close = get_close_matches(_PREFIX + keys[0].upper(), known, n=1)

@@ -31,7 +31,8 @@ def loud(site):
     for module in FRAMEWORKS:
         (site.path / f"{module}.py").write_text("")
     source = "".join(f"import {module}\n" for module in FRAMEWORKS)
-    site.add("penrose-loud", {"penrose.executors": {"loud": "loud_plugin:Loud"}}, {"loud_plugin": source})
+    groups = {"penrose.executors": {"loud": "loud_plugin:Loud"}, "penrose.commands": {"shout": "loud_plugin:Loud"}}
+    site.add("penrose-loud", groups, {"loud_plugin": source})
     return site
 
 
@@ -43,6 +44,7 @@ def loud(site):
         ("plugins",),
         ("plugins", "--json"),
         ("run", "--help"),
+        ("replay", "--help"),
         ("checkpoints", "--help"),
         (),
     ],
