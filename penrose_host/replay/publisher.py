@@ -64,12 +64,11 @@ def replay(
         try:
             reason = publisher.run(stop)
             sink.flush()
-        except SinkError:
-            raise
-        except Exception:
-            with suppress(Exception):  # what ends the replay is the other one
-                sink.flush()
-            publisher.tell("published before the error")
+        except Exception as error:
+            if not isinstance(error, SinkError):
+                with suppress(Exception):  # what ends the replay is the other one
+                    sink.flush()
+            publisher.tell("were given to the sink before the error")
             raise
     progress = publisher.progress
     event_time = progress.clock if progress.rows and plan.event_time is not None else None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penrose_host.testing.hooks import HookContract
     from penrose_host.testing.memory import MemoryCheckpoints
     from penrose_host.testing.promises import BrokenPromise, promises_of
+    from penrose_host.testing.sinks import SinkContract
     from penrose_host.testing.tables import EmbeddingTableContract
 
 _MODULE_OF = {
@@ -25,6 +26,7 @@ _MODULE_OF = {
     "ExecutorContract": "executors",
     "HookContract": "hooks",
     "MemoryCheckpoints": "memory",
+    "SinkContract": "sinks",
     "promises_of": "promises",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "ExecutorContract",
     "HookContract",
     "MemoryCheckpoints",
+    "SinkContract",
     "promises_of",
 ]
 

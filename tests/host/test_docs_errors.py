@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bare_site import add_dist
+from file_sink import LinesSink
 from rows_support import ScribeExecutor
 from run_support import FEATURES, MemorySource, make_job
 
@@ -176,6 +177,10 @@ def run_directory(folder: Path) -> None:
         run(make_job(folder))
 
 
+def sink_error(folder: Path):
+    LinesSink(LinesSink.Options(topic=str(folder / "no" / "file"))).open()
+
+
 RAISED: dict[str, Callable[[Path], None]] = {
     "ConfigError": config_error,
     "PluginNotFound": not_found,
@@ -195,6 +200,7 @@ RAISED: dict[str, Callable[[Path], None]] = {
     "Fenced": fenced,
     "ExportDenied": denied,
     "RunDirectoryError": run_directory,
+    "SinkError": sink_error,
 }
 
 

@@ -196,7 +196,7 @@ def test_what_was_published_before_an_error_is_flushed_and_told() -> None:
         replay(made, display=Display("text", shown))
     assert sink_of(made).calls[-2:] == ["flush", "close"]
     assert made.datasource.plugin.closed
-    assert f"{len(places(made))} rows published before the error" in shown.getvalue()
+    assert f"{len(places(made))} rows were given to the sink before the error" in shown.getvalue()
 
 
 class Full(KeepingSink):
