@@ -11,7 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 from confluent_kafka import KafkaException
+from doc_blocks import ROOT, blocks
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka_broker import PATIENCE, REAL, Broker
@@ -126,6 +128,16 @@ def test_arrow_messages_hold_rows_as_they_are(kafka: Broker, share: int) -> None
     ]
     assert [pa.concat_tables(found[partition]) for partition in (0, 1)] == expected
     assert max(len(table) for table in found[0]) == share
+
+
+def test_the_options_of_the_page_publish(kafka: Broker) -> None:
+    (text,) = (block.text for block in blocks(ROOT / "docs/kafka-dev.md") if block.language == "yaml")
+    options = yaml.safe_load(text)["sink"]
+    assert options.pop("name") == "kafka"
+    batch = rows(0, 16).append_column("sched_dep", rows(0, 16).column("when"))
+    topic = kafka.create_topic(options.pop("topic"), options["partitions"])
+    publish(kafka.address, topic, batch, **{name: value for name, value in options.items() if name != "brokers"})
+    assert sorted(map(len, numbers(kafka, topic).values())) == [2] * 8
 
 
 @pytest.mark.parametrize("kind", ["mock", "tansu"] if REAL is None else ["real"])

@@ -287,5 +287,7 @@ async def _frame(source: asyncio.StreamReader) -> bytes:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     raw = writer.get_extra_info("socket")
+    if raw.fileno() < 0:  # it is closed already, and about to be forgotten
+        return
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

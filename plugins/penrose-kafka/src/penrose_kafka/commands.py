@@ -16,8 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dev = actions.add_parser("dev", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
     dev.add_argument(
         "--server",
-        choices=["tansu", "mock"],
-        help="which broker; default: tansu where it is installed (penrose-kafka[dev]), else librdkafka's mock cluster",
+        choices=["mock", "tansu"],
+        help="which broker: librdkafka's mock cluster, which is right about offsets and holds little (the default), or "
+        "tansu, which holds as much as there is memory (penrose-kafka[dev])",
     )
     dev.add_argument(
         "--topic",
@@ -31,10 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partitions",
         metavar="N",
         type=_partitions,
-        default=4,
+        default=8,
         help="how many partitions a --topic has that does not say (default: %(default)s)",
     )
-    dev.add_argument("--port", metavar="P", type=_port, help="where to listen (tansu only); default: a free port")
+    dev.add_argument(
+        "--port", metavar="P", type=_port, help="where to listen; tansu only, and chooses it; default: a free port"
+    )
     dev.add_argument("--json", action="store_true", help="print one line of JSON instead: address, server, topics")
     add_traceback(dev)
     dev.set_defaults(command=_dev)

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Mapping
 
 from penrose_host.errors import PluginError
-from penrose_kafka.brokers import SERVERS, Server, tansu_binary
+from penrose_kafka.brokers import SERVERS, Server
 
 __all__ = ["run"]
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-_TRIMS = (
-    "note: the mock cluster drops a partition's oldest messages near 5 MB or 100,000 messages (compressed ones count "
-    'as compressed);\n  for more, make more partitions, or pip install "penrose-kafka[dev]" for the broker tansu'
-)
+_NOTES = {
+    "mock": "note: of each partition the oldest messages are dropped near 5 MB (compressed) or 100,000 messages;\n"
+    "  for more, make more partitions with --topic NAME:PARTITIONS, or use --server tansu",
+    "tansu": "note: tansu tells the end of a partition up to a batch too early, and cannot find offsets by time:\n"
+    "  a run that ends at `now` may leave the last messages out; the mock cluster (--server mock) does not",
+}
 
 
 def run(server: str | None, topics: Mapping[str, int], port: int | None, *, json_wanted: bool) -> int:
@@ -24,7 +26,7 @@ def run(server: str | None, topics: Mapping[str, int], port: int | None, *, json
 
     Raises `PluginError` where it cannot start, or ends by itself.
     """
-    name = server or ("tansu" if tansu_binary() or port is not None else "mock")
+    name = server or ("mock" if port is None else "tansu")
     with SERVERS[name](port) as broker:
         for topic, partitions in topics.items():
             broker.create_topic(topic, partitions)
@@ -33,8 +35,7 @@ def run(server: str | None, topics: Mapping[str, int], port: int | None, *, json
         try:
             facts = {"address": broker.address, "server": name, "topics": dict(topics)}
             print(json.dumps(facts) if json_wanted else broker.address, flush=True)
-            if name == "mock":
-                print(_TRIMS, file=sys.stderr, flush=True)
+            print(_NOTES[name], file=sys.stderr, flush=True)
             _wait(broker)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -79,9 +79,8 @@ class KafkaSink(Sink):
         if self.options.rows_per_message > 1:
             self._write_blocks(publisher, rows)
             return
-        values = self._values(rows)
-        stamps = self._stamps(rows)
-        publisher.send_all(self.options.topic, values, self._keys(rows), self._numbers(rows), stamps)
+        keys, numbers, stamps = self._keys(rows), self._numbers(rows), self._stamps(rows)
+        publisher.send_all(self.options.topic, self._values(rows), keys, numbers, stamps)
 
     def _values(self, rows: pa.RecordBatch) -> list[bytes]:
         import pyarrow as pa
