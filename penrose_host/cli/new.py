@@ -26,6 +26,7 @@ KINDS = {
     "datasource": ("A datasource for Penrose", ("numpy>=1.26", "pyarrow>=18", "pydantic>=2.8")),
     "environment": ("An environment for Penrose", ("pydantic>=2.8",)),
     "hook": ("A hook for Penrose", ("pydantic>=2.8",)),
+    "sink": ("A sink for Penrose", ("pyarrow>=18", "pydantic>=2.8")),
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 50

@@ -167,11 +167,17 @@ def test_installed_it_does_what_its_readme_says(kind: str, tmp_path: Path) -> No
         "penrose plugins",
         f"penrose plugins show mine --kind {kind}",
         "pytest",
-        "penrose run job.yaml",
+        "penrose replay clickstream -o datasource.rows=2000 --event-time event_time --to mine -o sink.file=clicks.jsonl"
+        if kind == "sink"
+        else "penrose run job.yaml",
     ]
     assert [kind, "mine", "penrose-mine", "0.1.0", "ok"] in [line.split() for line in listed.splitlines()]
     assert described.startswith(f"{kind} mine: ")
     assert re.search(r"=== [0-9]+ passed in ", tested)
+    if kind == "sink":
+        assert "the stream has ended: 2,000 rows published" in ran
+        assert len((dist / "clicks.jsonl").read_text("utf-8").splitlines()) == 2000
+        return
     rows, auc = re.search(r"the stream has ended: ([\d,]+) rows scored.*\nauc (\S+)", ran).groups()
     assert rows in ("15,000", "20,000")
     assert float(auc) > 0.6
