@@ -198,23 +198,25 @@ def _facts(loop: Loop, rate: float) -> dict[str, str]:
 
 def _lag(loop: Loop) -> str:
     """How much of the stream has not been scored: rows, or else seconds."""
-    lag = loop.reader.lag if loop.reader is not None else None
-    if loop.reader is None or lag is None:
-        return "–"
-    behind = loop.reader.rows_behind(loop.session.progress.rows - loop.started_at)
-    if behind is not None:
-        return f"{behind:,}"
-    return "–" if lag.seconds is None else f"{lag.seconds:.0f} s"
+    lag = loop.lag()
+    if lag is not None:
+        # Those that are furthest behind: there may be hundreds.
+        worst = sorted(lag["partitions"].items(), key=lambda item: -item[1])[:3]
+        of_partitions = ", ".join(f"{name}: {rows:,}" for name, rows in worst if rows)
+        return f"{lag['rows']:,}" + (f" ({of_partitions})" if of_partitions else "")
+    known = loop.reader.lag if loop.reader is not None else None
+    return "–" if known is None or known.seconds is None else f"{known.seconds:.0f} s"
 
 
 def _line(report: Mapping[str, Any]) -> str:
     window = report.get("window") or {}
+    lag = f" · lag {report['lag']['rows']:,}" if report.get("lag") else ""
     bad = f" · bad rows {report['bad_rows']:,}" if report["bad_rows"] else ""
     skipped = f" · skipped {report['skipped_rows']:,}" if report["skipped_rows"] else ""
     return (
         f"{report['rows']:>12,} rows · {report['rows_per_second']:>9,.0f} rows/s · loss {_number(report['loss'])} · "
         f"auc {_number(report.get('auc'))} (window {_number(window.get('auc'))}) · "
-        f"waiting {report['waiting_rows']:,}{bad}{skipped}"
+        f"waiting {report['waiting_rows']:,}{lag}{bad}{skipped}"
     )
 
 

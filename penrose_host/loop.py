@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penrose_host.interfaces import Capability, DataSource
 from penrose_host.reader import Reader
@@ -60,6 +60,7 @@ class Loop:
         trainer.intake.assign(self._assignment)
         self._schedule()
         self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
+        self.session.lag = self.lag
         self._outbox = self.session.outbox(self._source)
         self._send_letters()
         try:
@@ -76,6 +77,14 @@ class Loop:
             raise
         self.reader.close()
         return reason
+
+    def lag(self) -> Mapping[str, Any] | None:
+        """`rows` of the stream that were not scored, and by partition those not yet read; None where nobody knows."""
+        lag = self.reader.lag if self.reader is not None else None
+        if self.reader is None or lag is None or lag.rows is None:
+            return None
+        behind = self.reader.rows_behind(self.session.progress.rows - self.started_at)
+        return {"rows": behind, "partitions": dict(lag.partitions)}
 
     def _pull(self) -> str:
         assert self.reader is not None

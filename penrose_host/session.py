@@ -115,6 +115,8 @@ class Session:
             for rows in read_pending(reader):
                 self.trainer.add(rows)
         self._outputs = outputs
+        #: What a report says of how far reading is behind; a driver that knows sets it.
+        self.lag: Callable[[], Mapping[str, Any] | None] = lambda: None
         #: Bytes of `dead-letter.jsonl` that the last durable checkpoint covers, and the one being written.
         self.durable_letters = self._covered_letters = outputs["dead_letters"]
         self._pinned: str | None = checkpoint.manifest.external_id if checkpoint else None
@@ -210,6 +212,7 @@ class Session:
         report: dict[str, Any] = {
             **self._figures(bad_rows, position),
             "rows_per_second": round(rate, 1),
+            "lag": self.lag(),
             "time": time.time(),
             "final": final,
         }

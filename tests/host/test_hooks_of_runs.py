@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_says_from_where_and_what_was_measured_so_far(tmp_pat
 
     assert Diary.days == ["checkpoint_restored", "run_started", "allow_export", "exported", "run_ended"]
     assert Diary.told["checkpoint_restored"] == first.checkpoint
-    clock = ("rows_per_second", "time", "final", "loss")
+    clock = ("rows_per_second", "lag", "time", "final", "loss")
     assert {k: v for k, v in again.metrics.items() if k not in clock} == {
         k: v for k, v in first.metrics.items() if k not in clock
     }

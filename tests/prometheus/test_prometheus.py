@@ -114,6 +114,15 @@ def test_every_scrape_shows_the_last_report_and_checkpoint(served):
     assert ("penrose_calibration", "y", "total") not in found
 
 
+def test_the_lag_of_each_partition_is_a_gauge(served):
+    hooks, address = served
+    hooks.reported(report(1, lag={"rows": 12, "partitions": {"clicks/0": 5, "clicks/1": 7}}))
+    found = scrape(address)
+    assert (found["penrose_lag_rows", "clicks/0"], found["penrose_lag_rows", "clicks/1"]) == (5, 7)
+    hooks.reported(report(2, lag=None))
+    assert not [key for key in scrape(address) if "lag" in key[0]]
+
+
 def test_several_labels_are_told_apart(served):
     hooks, address = served
     heads = {"click": {"auc": 0.7}, "buy": {"auc": None}}

@@ -140,7 +140,7 @@ def make_job(
 def reports(run_dir: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`, without what the clock says."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("time", "rows_per_second")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("time", "rows_per_second", "lag")} for line in lines]
 
 
 def predictions(run_dir: Path) -> list[dict[str, Any]]:

@@ -90,6 +90,10 @@ class PrometheusHook(HookPlugin):
                 gauge = GaugeMetricFamily(f"penrose_{name}", f"{name} as last reported", labels=["run"])
                 gauge.add_metric([self._run], value)
                 yield gauge
+        lag = GaugeMetricFamily("penrose_lag_rows", "rows not yet read", labels=["run", "partition"])
+        for partition, rows in ((report.get("lag") or {}).get("partitions") or {}).items():
+            lag.add_metric([self._run, partition], rows)
+        yield lag
         for name in ("auc", "log_loss", "calibration"):
             measure = GaugeMetricFamily(f"penrose_{name}", f"progressive {name}", labels=["run", "head", "over"])
             for over, values in (("total", report), ("window", report.get("window") or {})):
