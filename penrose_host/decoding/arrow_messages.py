@@ -31,14 +31,19 @@ class ArrowDecoder(Decoder):
         for index, data in enumerate(payloads.data):
             try:
                 batches = read_stream(data, self.rows_per_message, limit)
-                self._take_up(batches[0].schema)
             except (pa.ArrowException, ValueError, OSError, MemoryError, KeyError, NotImplementedError) as error:
                 faults[index] = f"the message is not an Arrow IPC stream: {error}"
                 continue
             read.append((index, batches))
+            if self._misfit(batches[0].schema) is None:
+                found = ((f.name, column_type(f.type)) for f in batches[0].schema)
+                self._columns.add(pa.field(name, kind) for name, kind in found if kind is not None)
         schema = self._columns.current
         done, payload, row = [], [], []
         for index, batches in read:
+            if fault := self._misfit(batches[0].schema):  # asked again: there may be more columns by now
+                faults[index] = fault
+                continue
             try:
                 parts = [self._conformed(batch, schema, limit) for batch in batches]
             except (pa.ArrowException, ValueError) as error:
@@ -52,15 +57,15 @@ class ArrowDecoder(Decoder):
         batch = pa.concat_batches(done) if done else pa.RecordBatch.from_pylist([], schema=schema)
         return Rows(batch, faults, np.concatenate([none, *payload]), np.concatenate([none, *row]))
 
-    def _take_up(self, schema: pa.Schema) -> None:
-        """Add the columns that are new. Raises ValueError where others are of another kind than they have been."""
+    def _misfit(self, schema: pa.Schema) -> str | None:
+        """What is wrong where a column is of another kind than it has been."""
         known = self._columns.current
         for field in schema:
-            if field.name in known.names and field.name not in self._options.column_types:
+            if field.name in known.names:
                 want = known.field(field.name).type
-                if not _fits(field.type, want):
-                    raise ValueError(f"column {field.name!r} is {want}, and the message has {field.type} there")
-        self._columns.add(pa.field(f.name, kind) for f in schema if (kind := column_type(f.type)) is not None)
+                if not _fits(field.type, want, at_will=field.name in self._options.column_types):
+                    return f"column {field.name!r} is {want}, and the message has {field.type} there"
+        return None
 
     def _conformed(self, batch: pa.RecordBatch, schema: pa.Schema, limit: int) -> pa.RecordBatch:
         columns = []
@@ -75,6 +80,9 @@ class ArrowDecoder(Decoder):
         return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
 
 
-def _fits(have: Any, want: pa.DataType) -> bool:
+def _fits(have: Any, want: pa.DataType, *, at_will: bool) -> bool:
+    """Whether to try to cast; `at_will`: to a type that the options give, from whatever can be cast to it."""
     kind = pa.null() if pa.types.is_null(have) else column_type(have)
-    return promotes(kind, want) or (pa.types.is_floating(have) and pa.types.is_integer(want))
+    if kind is None:
+        return False
+    return at_will or promotes(kind, want) or (pa.types.is_floating(have) and pa.types.is_integer(want))

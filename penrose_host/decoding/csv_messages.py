@@ -16,6 +16,7 @@ from penrose_host.decoding.options import DecoderOptions
 
 __all__ = ["CsvDecoder"]
 
+_ENDS = (b"", b"\n", b"\r\n", b"\r")
 #: The parser would pass over one in front of the first message, and not of the others.
 _MARK = b"\xef\xbb\xbf"
 
@@ -48,7 +49,7 @@ class CsvDecoder(Decoder):
 
     def _at_once(self, parser: CsvParser, messages: Sequence[bytes]) -> tuple[pa.RecordBatch, dict[int, str]] | None:
         """Columns and faults of messages that are one line each; None where they are not, after all, one row each."""
-        joined = b"".join((b"\n".join(messages), b"\n"))
+        joined = b"\n".join((*messages, b""))
         count = len(messages)
         if not count or joined.count(b"\n") != count or _MARK in joined:
             return None
@@ -76,6 +77,6 @@ class CsvDecoder(Decoder):
         if message.startswith(_MARK):
             return Span(0, len(message), "the message starts with a byte order mark")
         spans, _ = self._framer.scan(message if message.endswith(b"\n") else message + b"\n", final=True)
-        if len(spans) == 1:
+        if len(spans) == 1 and spans[0].start == 0 and message[spans[0].stop :] in _ENDS:
             return spans[0]
-        return Span(0, len(message), f"the message holds {len(spans)} rows" if spans else "the message is empty")
+        return Span(0, len(message), "the message holds more than one line" if spans else "the message is empty")

@@ -46,7 +46,8 @@ def read_stream(data: bytes, most_rows: int, most_bytes: int) -> list[pa.RecordB
 def column_type(kind: Any) -> pa.DataType | None:
     """The type of a column for values of this type; None where no column can hold them.
 
-    Views are refused: rows of a few bytes could all show the same megabytes.
+    Views are refused: rows of a few bytes could all show the same megabytes. So are decimals whose digits do not reach
+    their point: casting one with a scale of a billion reads memory that is not there.
     """
     types = pa.types
     if isinstance(kind, pa.ExtensionType):
@@ -67,6 +68,8 @@ def column_type(kind: Any) -> pa.DataType | None:
         return pa.struct(fields)
     if types.is_fixed_size_binary(kind) and kind.byte_width > 0:
         return kind
+    if types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
+        return None
     return kind if any(is_it(kind) for is_it in _AS_IT_IS) else None
 
 

@@ -40,7 +40,7 @@ class JsonDecoder(Decoder):
 
     def _decode(self, payloads: Payloads) -> Rows:
         messages = payloads.data
-        joined = b"".join((b"\n".join(messages), b"\n"))
+        joined = b"\n".join((*messages, b""))
         faults: dict[int, str] = {}
         batch = None
         if messages and looks_right(messages, joined):
@@ -75,7 +75,7 @@ class JsonDecoder(Decoder):
 
     def _take_up(self, good: list[bytes]) -> bool:
         """Whether there are new columns in these messages; they are added."""
-        joined = b"\n".join(good) + b"\n"
+        joined = b"\n".join((*good, b""))
         if self._at_once(joined, len(good), self._strict) is not None:
             return False
         found = infer_json(good, unknown=pa.null())

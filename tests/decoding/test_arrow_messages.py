@@ -128,6 +128,25 @@ def test_a_column_that_no_column_can_hold_is_passed_over():
     assert rows_of(done) == {0: [{"a": 1}, {"a": 2}]}
 
 
+def test_a_decimal_with_an_absurd_scale_is_refused_before_arrow_casts_it():
+    first = arrow(pa.record_batch([pa.array([1], pa.decimal128(20, 2))], names=["d"]))
+    for scale in (1_157_627_906, -3, 21):
+        message = arrow(
+            pa.record_batch(
+                [pa.array([1], pa.int64()).cast(pa.decimal128(20)).view(pa.decimal128(20, scale))], names=["d"]
+            )
+        )
+        assert "is decimal128(20, 2), and the message has" in decoded(first, message).faults[1]
+        assert list(decoded(message, columns=["d"], column_types={"d": "int64"}).faults) == [0]
+
+
+def test_a_message_fits_the_columns_that_later_messages_of_its_batch_make():
+    union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
+    done = decoded(arrow(pa.record_batch([union, pa.array([1])], names=["u", "a"])), arrow(batch(u=[5])))
+    assert done.message.tolist() == [1]
+    assert "column 'u' is int64" in done.faults[0]
+
+
 @pytest.mark.parametrize("nulls", [False, True])
 def test_lists_keep_their_values_where_nulls_have_some(nulls):
     values = pa.array([1, 2, 3, 4, 5, 6], pa.int32())
