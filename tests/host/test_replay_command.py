@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from bare_site import BareSite, lay_foundation
+from doc_blocks import ROOT, blocks
 from file_sink import GROUPS
 from waiting_support import wait_until
 
 from penrose_host.cli import main
+from penrose_host.cli.new import render
 
 SINK = Path(__file__).parents[1] / "support" / "file_sink.py"
 EARLY = "ts,word\n2024-01-01T00:00:00Z,a\n2024-01-01T00:00:02Z,b\n2024-01-01T01:00:00Z,c\n"
@@ -25,6 +27,10 @@ name: words
 datasource: {name: files, path: early.csv}
 executor: nothing-that-is-installed
 features: {event_time: ts, labels: [y]}
+"""
+CLICKS = """\
+datasource: {name: clickstream, rows: 400}
+features: {event_time: event_time}
 """
 
 
@@ -184,3 +190,19 @@ def test_a_known_sink_that_is_not_installed_names_its_package(tmp_path: Path) ->
     result = bare.penrose("replay", "clickstream", "--to", "kafka", "--event-time", "time")
     assert result.returncode == 3
     assert "there is no sink plugin 'kafka'\n  install it with: pip install penrose-kafka" in result.stderr
+
+
+def test_the_page_about_replays_says_how_to_do_it_from_python(
+    site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [block for block in blocks(ROOT / "docs/replay.md") if block.language == "python"]
+    for path, text in render("sink", "lines"):
+        if path.startswith("src/"):
+            place = site.path / path.removeprefix("src/")
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(text, "utf-8")
+    site.add("penrose-lines", {"penrose.sinks": {"lines": "penrose_lines.sink:LinesSink"}})
+    monkeypatch.chdir(tmp_path)
+    Path("job.yaml").write_text(CLICKS)
+    exec(compile(block.text, "docs/replay.md", "exec"), {})
+    assert len(lines(tmp_path, "again.jsonl")) == 50
