@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from penrose_host.errors import ConfigError, SinkError
 from penrose_kafka.json_values import json_values
+from penrose_kafka.options import Secret
 from penrose_kafka.producing import Publisher
 from penrose_kafka.sink import KafkaSink
 from penrose_kafka.sink_options import KafkaSinkOptions
@@ -214,7 +215,7 @@ def test_a_full_queue_holds_the_writer_back(kafka: Broker) -> None:
 
 
 @pytest.mark.skipif(REAL is not None, reason="another broker's users are not ours")
-def test_a_refused_login_is_an_error_before_the_patience_ends() -> None:
+def test_a_refused_login_is_an_error_before_the_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     login = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "SCRAM-SHA-256", "sasl.username": "nobody"}
     with Broker("tansu", authentication=True) as broker:
         publisher = Publisher({"bootstrap.servers": broker.address, "sasl.password": "wrong-password", **login})
@@ -222,7 +223,11 @@ def test_a_refused_login_is_an_error_before_the_patience_ends() -> None:
         with pytest.raises(SinkError, match="refused the connection") as raised:
             publisher.flush(PATIENCE)
         publisher.close()
-    assert "wrong-password" not in str(raised.value)
+        assert "wrong-password" not in str(raised.value)
+        monkeypatch.setenv("THE_PASSWORD", "wrong-password")
+        with pytest.raises(SinkError, match="refused the connection") as raised:
+            publish(broker.address, "a", client={**login, "sasl.password": Secret(env="THE_PASSWORD")})
+        assert "wrong-password" not in str(raised.value)
 
 
 def test_a_publisher_keeps_keys_and_headers(kafka: Broker) -> None:

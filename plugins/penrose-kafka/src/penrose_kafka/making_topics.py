@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from penrose_host.errors import SinkError
-from penrose_kafka.producing import failure
+from penrose_kafka.producing import REFUSED, failure
 
 __all__ = ["found_or_made"]
 
@@ -25,24 +25,38 @@ def found_or_made(config: Mapping[str, Any], topic: str, partitions: int | None,
     Raises `SinkError` where no broker answers in `timeout` seconds, or the topic cannot be made so.
     """
     brokers = str(config["bootstrap.servers"])
-    admin = AdminClient({**config, "log_level": 0})
+    troubles: list[KafkaError] = []
+    settings: dict[str, Any] = {**config, "log_level": 0, "error_cb": troubles.append}
+    admin = AdminClient(settings)
     deadline = time.monotonic() + timeout
     try:
         # All topics: asked for one that is missing, some brokers make it at once, with as many partitions as they like.
-        found = admin.list_topics(timeout=timeout).topics.get(topic)
+        found = _topics(admin, troubles, brokers, deadline).get(topic)
         if found is not None and not found.error:
             return len(found.partitions)
-        if not _made(admin, topic, partitions, timeout):
-            return _asked_for(admin, topic, partitions, brokers, deadline)
-        while True:
-            found = admin.list_topics(topic, timeout=max(deadline - time.monotonic(), 1.0)).topics[topic]
-            if found.partitions and not found.error:
-                return len(found.partitions)
-            if time.monotonic() > deadline:
-                raise failure(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), brokers, topic, None)
-            time.sleep(0.02)  # it is made, but not every broker knows of it yet
+        if not _made(admin, topic, partitions, timeout) and partitions is not None:
+            raise SinkError(
+                f"the brokers {brokers} cannot make topics by request, so {topic} cannot get {partitions} partitions",
+                plugin="kafka",
+                hint=f"make it first (`penrose kafka dev --topic {topic}:{partitions}`), or leave `partitions` out",
+            )
+        return _seen(admin, topic, brokers, deadline)
     except KafkaException as error:
         raise failure(error.args[0], brokers, topic, None) from error
+
+
+def _topics(admin: AdminClient, troubles: list[KafkaError], brokers: str, deadline: float) -> Mapping[str, Any]:
+    """All topics. A refused login is an error as soon as it is known: the client itself would go on trying."""
+    while True:
+        try:
+            found: Mapping[str, Any] = admin.list_topics(timeout=min(max(deadline - time.monotonic(), 0.1), 1.0)).topics
+            return found
+        except KafkaException as error:
+            admin.poll(0)
+            if refused := [trouble for trouble in troubles if trouble.code() in REFUSED]:
+                raise failure(refused[0], brokers, None, None) from error
+            if time.monotonic() > deadline:
+                raise
 
 
 def _made(admin: AdminClient, topic: str, partitions: int | None, timeout: float) -> bool:
@@ -59,14 +73,8 @@ def _made(admin: AdminClient, topic: str, partitions: int | None, timeout: float
     return True
 
 
-def _asked_for(admin: AdminClient, topic: str, partitions: int | None, brokers: str, deadline: float) -> int:
-    """The same for brokers that only make topics which are asked for, as librdkafka's mock cluster."""
-    if partitions is not None:
-        raise SinkError(
-            f"the brokers {brokers} cannot make topics by request, so {topic} cannot get {partitions} partitions",
-            plugin="kafka",
-            hint=f"make it first (`penrose kafka dev --topic {topic}:{partitions}`), or leave `partitions` out",
-        )
+def _seen(admin: AdminClient, topic: str, brokers: str, deadline: float) -> int:
+    """How many partitions the topic has, once it shows up: at brokers that make topics by no request, by this one."""
     while True:
         found = admin.list_topics(topic, timeout=max(deadline - time.monotonic(), 1.0)).topics[topic]
         if found.partitions and not found.error:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from penrose_host.errors import SinkError
 
-__all__ = ["DEFAULTS", "Publisher", "failure"]
+__all__ = ["DEFAULTS", "REFUSED", "Publisher", "failure"]
 
 #: Each message once and in order, acknowledged by all replicas, and memory bounded; any of it can be set anew.
 DEFAULTS: Mapping[str, Any] = {
@@ -28,7 +28,8 @@ _BY_KEY = -1
 _STRIDE = 2048
 #: How long to wait for room in a full queue before looking at deliveries again, in seconds.
 _NAP = 0.1
-_REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+#: A login, or a certificate, that the brokers do not accept.
+REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 _FORBIDDEN = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _UNKNOWN = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
@@ -153,7 +154,7 @@ class Publisher:
 
     def _told(self, error: KafkaError) -> None:
         self._trouble = error.str()
-        if self._failed is None and (error.fatal() or error.code() in _REFUSED):
+        if self._failed is None and (error.fatal() or error.code() in REFUSED):
             self._failed = failure(error, self._brokers, None, None)
 
 
@@ -162,7 +163,7 @@ def failure(error: KafkaError, brokers: str, topic: str | None, partition: int |
     code, text = error.code(), error.str() + (f" ({trouble})" if trouble else "")
     placed = topic if topic is None or partition is None or partition < 0 else f"{topic}/{partition}"
     where = f"{placed} at {brokers}" if placed else brokers
-    if code in _REFUSED:
+    if code in REFUSED:
         what = f"the brokers {brokers} refused the connection: {text}"
         hint = "check `client`: security.protocol, sasl.mechanism, sasl.username, sasl.password, ssl.ca.location"
     elif code in _FORBIDDEN:

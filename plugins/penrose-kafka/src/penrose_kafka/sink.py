@@ -92,8 +92,10 @@ class KafkaSink(Sink):
 
         try:
             return json_values(published)
-        except pa.ArrowInvalid as error:
-            raise self._failure(str(error), "choose the columns to publish, or set `format: arrow`") from error
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise self._failure(
+                f"a value has no JSON: {error}", "leave its column out, or set `format: arrow`"
+            ) from error
 
     def _write_blocks(self, publisher: Publisher, rows: pa.RecordBatch) -> None:
         """Messages of several rows, which all come from one source partition."""
