@@ -97,6 +97,8 @@ class Loop:
                 return reason
             if self._ended:
                 return "end-of-stream"
+            # Also where nothing came: partitions that nobody waits for any more let others go on.
+            self.reader.pause(trainer.intake.ahead())
             delivery = self.reader.get(WAIT_SECONDS)
             if idle is not None:
                 trainer.idle(idle, self._bounded)
@@ -116,7 +118,6 @@ class Loop:
             if delivery.end_of_stream and self._job.until.stream is None:
                 self._ended = True
                 trainer.end()
-            self.reader.pause(trainer.intake.ahead())
 
     def _all_bounded(self) -> bool:
         """Whether no partition will give another row in this run, but those that wait for others to catch up."""

@@ -165,7 +165,10 @@ class Reader:
             try:
                 chunk = self._source.read(self._chunk_rows, POLL_SECONDS)
             except EndOfStream:
-                self._deliver(Delivery(end_of_stream=True))
+                # It may be the first answer: the end comes with what nobody was told yet.
+                last = frozenset(self._source.ended()) - ended
+                told = _changed(stamps, self._source.stamps())
+                self._deliver(Delivery(ended=last, stamps=told, end_of_stream=True))
                 self._serve_calls()
                 return
             rows, rejects = self._encoder.encode(chunk) if chunk is not None else (None, ())
@@ -186,7 +189,7 @@ class Reader:
                 assigned,
                 now_ended - ended,
                 forgotten,
-                {name: stamp for name, stamp in now_stamps.items() if stamps.get(name) != stamp},
+                _changed(stamps, now_stamps),
             )
             ended, stamps = now_ended, now_stamps
             if delivery != Delivery():
@@ -246,3 +249,7 @@ class Reader:
             self._bytes += delivery.nbytes
             self._read_rows += len(delivery.rows) if delivery.rows is not None else 0
             self._changed.notify_all()
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    return {name: stamp for name, stamp in new.items() if old.get(name) != stamp}
