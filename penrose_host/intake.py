@@ -91,6 +91,10 @@ class Intake:
         """Partitions that ran ahead of the merge; read no more of them for now."""
         return frozenset(self._far)
 
+    def holding(self) -> frozenset[str]:
+        """Partitions of which rows are here whose place is not certain yet; never those that the merge waits for."""
+        return frozenset(name for _, name in self._firsts)
+
     def expected(self) -> frozenset[str]:
         """Partitions that may give more rows, and are read on for now."""
         return frozenset(name for name, lane in self._lanes.items() if not lane.ended and name not in self._far)

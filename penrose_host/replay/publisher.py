@@ -30,6 +30,8 @@ __all__ = ["Replayed", "replay"]
 
 WAIT_SECONDS = 0.1
 REPORT_SECONDS = 5.0
+#: Where so much waits for its place in the merge, nothing more is read but what it waits for.
+KEPT_BYTES = 256 << 20
 #: The most rows that a sink gets at once.
 BATCH_ROWS = 16_384
 
@@ -126,7 +128,8 @@ class _Publisher:
             if self._ended:
                 return "end-of-stream"
             # What was taken since may have let a partition catch up: nothing else would ever resume it.
-            reader.pause(self._intake.ahead())
+            full = self._whole.nbytes > KEPT_BYTES
+            reader.pause(self._intake.holding() if full else self._intake.ahead())
             if delivery := reader.get(WAIT_SECONDS):
                 self._accept(delivery)
             if idle is not None:

@@ -57,8 +57,15 @@ class WholeRows:
         if event_time is not None:
             self._uses.append(Use("event time", event_time.column, partial(time_fault, source=event_time)))
         self._kept: dict[int, _Kept] = {}
+        # Each is changed on one thread only.
+        self._taken_up = self._given_up = 0
         self._schemas: list[pa.Schema] = []
         self._next = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all batches that are kept."""
+        return self._taken_up - self._given_up
 
     def encode(self, chunk: Chunk) -> tuple[Rows, tuple[Reject, ...]]:
         """Stand-ins of the rows that have an event time, and the rejects: the chunk's own, then those without one.
@@ -83,6 +90,7 @@ class WholeRows:
         if len(rows):
             self._next += 1
             self._kept[number] = _Kept(batch, schema, len(rows))
+            self._taken_up += batch.nbytes
         return rows, rejects
 
     def take(self, rows: Rows) -> Iterator[pa.RecordBatch]:
@@ -101,6 +109,7 @@ class WholeRows:
             kept.rows -= int(count)
             if not kept.rows:
                 del self._kept[int(number)]
+                self._given_up += kept.batch.nbytes
 
     def _schema(self, schema: pa.Schema) -> int:
         """The number of these columns, in this order and of these types. Raises DataError where they do not fit."""
@@ -112,8 +121,19 @@ class WholeRows:
         return len(self._schemas) - 1
 
 
-def _gathered(used: dict[int, _Kept], numbers: Int64, places: Int64) -> Iterator[pa.RecordBatch]:
+def _gathered(used: dict[int, _Kept], numbers: Int64, places: Int64) -> list[pa.RecordBatch]:
     """Rows of batches that have the same columns, in this order."""
+    try:
+        return _combined(used, numbers, places)
+    except pa.ArrowNotImplementedError:  # Arrow cannot move single rows of some types, such as views of strings
+        cuts = np.flatnonzero((np.diff(numbers) != 0) | (np.diff(places) != 1)) + 1
+        return [
+            used[int(numbers[start])].batch.slice(int(places[start]), stop - start)
+            for start, stop in pairwise([0, *cuts.tolist(), len(numbers)])
+        ]
+
+
+def _combined(used: dict[int, _Kept], numbers: Int64, places: Int64) -> list[pa.RecordBatch]:
     order = np.argsort(numbers, kind="stable")
     found, starts = np.unique(numbers[order], return_index=True)
     parts = [
@@ -121,13 +141,13 @@ def _gathered(used: dict[int, _Kept], numbers: Int64, places: Int64) -> Iterator
         for number, group in zip(found, np.split(order, starts[1:]), strict=True)
     ]
     if len(parts) == 1:
-        yield parts[0]
-        return
+        return parts
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     # Columns of dictionaries can be put together once all batches have the same one.
     table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
-    yield from table.take(pa.array(back)).combine_chunks().to_batches()
+    batches: list[pa.RecordBatch] = table.take(pa.array(back)).combine_chunks().to_batches()
+    return batches
 
 
 def _rows_at(batch: pa.RecordBatch, places: Int64) -> pa.RecordBatch:

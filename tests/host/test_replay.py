@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay_support import KeepingSink, chunk, plan
 
-from penrose_host import Reject, StopRequest
+from penrose_host import Reject, StopRequest, reader
 from penrose_host.display import Display
 from penrose_host.errors import BadRow, DataError, SinkError
 from penrose_host.intake import AHEAD
 from penrose_host.reader import MAX_BYTES
-from penrose_host.replay import Pace, replay
+from penrose_host.replay import Pace, publisher, replay
 from penrose_host.replay.pace import LONGEST, TICK
 from penrose_host.replay.publisher import BATCH_ROWS
 
@@ -147,6 +147,42 @@ def test_a_partition_that_runs_ahead_is_held_back_and_memory_stays_bounded() -> 
     done = replay(made)
     assert done.rows == len(ahead) * size + 1
     assert given_before_a[0] * size < limit
+
+
+def test_wide_rows_of_many_partitions_are_held_back_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(publisher, "KEPT_BYTES", 4 << 20)
+    rows, half_a_megabyte = 16, 1 << 19
+    text = pa.array(["x" * (half_a_megabyte // rows)] * rows)
+    wide = [
+        chunk([(name, n * rows + i, 10**6) for i in range(rows)], text=text) for n in range(40) for name in "bcdefghi"
+    ]
+    made = plan([*wide, chunk([("a", 0, 1)])], sink=Counting)
+    source = made.datasource.plugin
+    read, before_a = source.read, []
+
+    def counted(self: Any, max_rows: int, timeout: float) -> Any:
+        found = read(self, max_rows, timeout)
+        if found is not None and found.batch.num_rows == 1:
+            before_a.append(len(wide) - len(self._left))
+        return found
+
+    source.read = counted
+    assert replay(made).rows == len(wide) * rows + 1
+    # What may wait, what may be on its way, a chunk of each partition, and the one in hand.
+    assert before_a[0] * half_a_megabyte <= (4 + 1 + 4 + 1) << 20
+
+
+def test_types_that_cannot_be_moved_row_by_row_go_out_in_pieces() -> None:
+    chunks = [
+        chunk([(name, offset, offset // 2) for offset in range(4)], view=pa.array(list("wxyz"), pa.string_view()))
+        for name in "ab"
+    ]
+    made = plan(chunks)
+    replay(made)
+    assert places(made) == [(name, offset) for pair in ((0, 1), (2, 3)) for name in "ab" for offset in pair]
+    assert "".join(row["view"] for row in sink_of(made).rows()) == "wxwxyzyz"
+    assert [batch.num_rows for batch in sink_of(made).batches] == [2, 2, 2, 2]
 
 
 class Counting(KeepingSink):
