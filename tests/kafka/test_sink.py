@@ -214,7 +214,6 @@ def test_a_full_queue_holds_the_writer_back(kafka: Broker) -> None:
     assert numbers(kafka, topic) == {0: list(range(5_000))}
 
 
-@pytest.mark.skipif(REAL is not None, reason="another broker's users are not ours")
 def test_a_refused_login_is_an_error_before_the_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     login = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "SCRAM-SHA-256", "sasl.username": "nobody"}
     with Broker("tansu", authentication=True) as broker:
@@ -228,6 +227,18 @@ def test_a_refused_login_is_an_error_before_the_patience_ends(monkeypatch: pytes
         with pytest.raises(SinkError, match="refused the connection") as raised:
             publish(broker.address, "a", client={**login, "sasl.password": Secret(env="THE_PASSWORD")})
         assert "wrong-password" not in str(raised.value)
+
+
+def test_a_forbidden_topic_is_told_as_such() -> None:
+    with Broker("mock") as broker:
+        topic = broker.create_topic()
+        broker.forbid(topic)
+        publisher = Publisher({"bootstrap.servers": broker.address, "message.timeout.ms": 3000})
+        publisher.send(topic, b"x")
+        with pytest.raises(SinkError, match="WRITE") as raised:
+            publisher.flush(PATIENCE)
+        publisher.close()
+        assert topic in str(raised.value)
 
 
 def test_a_publisher_keeps_keys_and_headers(kafka: Broker) -> None:

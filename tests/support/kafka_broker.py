@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -228,6 +228,11 @@ class Broker:
             place = TopicPartition(topic, partition, before)
             self.admin.delete_records([place])[place].result(PATIENCE)
         assert self.offsets(topic, partition)[0] == before
+
+    def forbid(self, topic: str, *, again: bool = False) -> None:
+        """From now on nobody may use the topic (TOPIC_AUTHORIZATION_FAILED); `again`: they may. Mock only."""
+        assert isinstance(self._server, MockServer)
+        self._server.order("refuse_topic", topic, 0 if again else KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
     def stop(self) -> None:
         """The process does nothing any more (SIGSTOP): connections stay open and silent, until `go_on`."""

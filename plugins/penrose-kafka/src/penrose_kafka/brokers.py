@@ -1,4 +1,7 @@
-"""Brokers for development, each in a process of its own on loopback, which dies with the one that started it."""
+"""Brokers for development, each in a process of its own on loopback.
+
+It dies with the thread that started it, also where that is killed: start it from one that lives long enough.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ class Server(ABC):
         """End the process; its data is lost."""
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
-        self.process.wait()
+        self.process.wait(PATIENCE)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -86,7 +89,7 @@ class MockServer(Server):
                 'leave --port out, or use --server tansu (pip install "penrose-kafka[dev]")',
             )
         self.process = subprocess.Popen(
-            _guarded(sys.executable, "-m", "penrose_kafka.mock_server"),
+            _guarded(sys.executable, "-P", "-m", "penrose_kafka.mock_server"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
