@@ -63,7 +63,7 @@ def _made(admin: AdminClient, topic: str, partitions: int | None, timeout: float
     """Whether the brokers made the topic, or somebody else just did; False where they know no such request."""
     new = NewTopic(topic, num_partitions=partitions or _BY_DEFAULT, replication_factor=_BY_DEFAULT)
     try:
-        admin.create_topics([new], request_timeout=timeout)[topic].result(timeout)
+        admin.create_topics([new], request_timeout=timeout)[topic].result(timeout + 5)
     except KafkaException as error:
         code = error.args[0].code()
         if code == KafkaError._UNSUPPORTED_FEATURE:
