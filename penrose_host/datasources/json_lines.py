@@ -15,7 +15,7 @@ import pyarrow.json
 from penrose_host.datasources.parts import one_batch
 from penrose_host.datasources.text import Block, Span, too_long, utf8_fault
 
-__all__ = ["JsonFramer", "JsonParser", "infer_json"]
+__all__ = ["JsonFramer", "JsonParser", "infer_json", "infer_objects", "read_objects"]
 
 _LF, _CR, _OPEN, _CLOSE = b"\n\r{}"
 _BLANK = b" \t\r"
@@ -86,19 +86,29 @@ class JsonParser:
         return _IN_ROW.sub("", error) or "it holds more than one JSON value"
 
 
-def infer_json(rows: Iterable[bytes], unknown: pa.DataType | None = None) -> pa.Schema:
-    """The types of the columns, as these rows suggest them; `unknown` (by default text) where all values are null.
+def infer_json(rows: Iterable[bytes]) -> pa.Schema:
+    """The types of the columns, as these rows suggest them; text where all values are null.
 
     A column has the kind (number, text, list, object, boolean) that most of its values have. Text that is a date
     with a time throughout is a timestamp.
     """
+    return infer_objects(read_objects(rows), pa.string())
+
+
+def read_objects(rows: Iterable[bytes]) -> list[dict[str, Any]]:
+    """The objects in these rows, without rows that cannot be read."""
     objects = []
     for row in rows:
         try:
             objects.append(json.loads(row))
         except (ValueError, RecursionError):
             continue  # a bad row: it is rejected when its turn comes
-    return pa.schema(_fields(objects, _DEPTH, unknown or pa.string()))
+    return objects
+
+
+def infer_objects(objects: Iterable[dict[str, Any]], unknown: pa.DataType) -> pa.Schema:
+    """See `infer_json`."""
+    return pa.schema(_fields(objects, _DEPTH, unknown))
 
 
 def _fields(objects: Iterable[dict[str, Any]], depth: int, unknown: pa.DataType) -> list[pa.Field]:

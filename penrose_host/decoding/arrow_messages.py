@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.decoding.conforming import conform
+from penrose_host.decoding.conforming import conform_batch
 from penrose_host.decoding.decoder import Decoder, Rows
 from penrose_host.decoding.framing import Payloads
-from penrose_host.decoding.ipc_streams import column_type, plain, read_stream
+from penrose_host.decoding.ipc_streams import column_type, plain_batch, read_stream
 from penrose_host.decoding.promotion import promotes
 
 __all__ = ["ArrowDecoder"]
@@ -45,8 +45,8 @@ class ArrowDecoder(Decoder):
                 faults[index] = fault
                 continue
             try:
-                parts = [self._conformed(batch, schema, limit) for batch in batches]
-            except (pa.ArrowException, ValueError) as error:
+                parts = [conform_batch(plain_batch(batch, set(schema.names), limit), schema) for batch in batches]
+            except ValueError as error:
                 faults[index] = str(error)
                 continue
             done += parts
@@ -59,25 +59,13 @@ class ArrowDecoder(Decoder):
 
     def _misfit(self, schema: pa.Schema) -> str | None:
         """What is wrong where a column is of another kind than it has been."""
-        known = self._columns.current
+        known = {field.name: field.type for field in self._columns.current}
         for field in schema:
-            if field.name in known.names:
-                want = known.field(field.name).type
+            if field.name in known:
+                want = known[field.name]
                 if not _fits(field.type, want, at_will=field.name in self._options.column_types):
                     return f"column {field.name!r} is {want}, and the message has {field.type} there"
         return None
-
-    def _conformed(self, batch: pa.RecordBatch, schema: pa.Schema, limit: int) -> pa.RecordBatch:
-        columns = []
-        for field in schema:
-            if field.name not in batch.schema.names:
-                columns.append(pa.nulls(batch.num_rows, field.type))
-                continue
-            try:
-                columns.append(conform(plain(batch.column(field.name), limit), field.type))
-            except (pa.ArrowException, ValueError) as error:
-                raise ValueError(f"column {field.name!r}: {error}") from error
-        return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
 
 
 def _fits(have: Any, want: pa.DataType, *, at_will: bool) -> bool:

@@ -48,18 +48,21 @@ class Columns:
     def open(self) -> bool:
         """Whether columns may still be added."""
         schema = self.current
-        if self._wanted is not None and all(name in schema.names for name in self._wanted):
+        if self._wanted is not None and set(self._wanted) <= set(schema.names):
             return False
         return len(schema) < MAX_COLUMNS
+
+    def new_among(self, names: Iterable[str]) -> set[str]:
+        """Those of the names that are no column yet, and may become one."""
+        new = set(names).difference(self.current.names)
+        return new if self._wanted is None else new.intersection(self._wanted)
 
     def add(self, fields: Iterable[pa.Field]) -> bool:
         """Take up those of the columns that are new and asked for. Returns whether there were any."""
         known = self.current
-        new = [
-            pa.field(field.name, field.type)
-            for field in fields
-            if field.name not in known.names and (self._wanted is None or field.name in self._wanted)
-        ][: MAX_COLUMNS - len(known)]
+        found = {field.name: field.type for field in fields}
+        names = self.new_among(found)
+        new = [pa.field(name, kind) for name, kind in found.items() if name in names][: MAX_COLUMNS - len(known)]
         if len(known) + len(new) and (new or self.schema is None):
             every = [*known, *new]
             if self.schema is None and self._wanted is not None:

@@ -11,18 +11,19 @@ __all__ = ["conform", "conform_batch"]
 
 
 def conform_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the columns of the schema, those that it lacks null. Raises ArrowException, naming the column."""
+    """The batch with the columns of the schema, those that it lacks null. Raises ValueError, naming the column."""
     if batch.schema == schema:
         return batch
+    have = dict(zip(batch.schema.names, batch.columns, strict=True))
     columns = []
     for field in schema:
-        if field.name not in batch.schema.names:
+        if field.name not in have:
             columns.append(pa.nulls(batch.num_rows, field.type))
             continue
         try:
-            columns.append(conform(batch.column(field.name), field.type))
-        except pa.ArrowException as error:
-            raise pa.ArrowInvalid(f"column {field.name!r}: {error}") from error
+            columns.append(conform(have[field.name], field.type))
+        except (pa.ArrowException, ValueError) as error:
+            raise ValueError(f"column {field.name!r}: {error}") from error
     if not columns:  # `from_arrays` would forget how many rows there are
         return batch.select([])
     return pa.RecordBatch.from_arrays(columns, schema=schema)

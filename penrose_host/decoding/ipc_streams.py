@@ -11,7 +11,7 @@ import pyarrow.ipc
 
 from penrose_host.decoding.ipc_sizes import unpacked_bytes
 
-__all__ = ["column_type", "plain", "read_stream"]
+__all__ = ["column_type", "plain_batch", "read_stream"]
 
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _AS_IT_IS = (
@@ -29,6 +29,7 @@ def read_stream(data: bytes, most_rows: int, most_bytes: int) -> list[pa.RecordB
     batches: list[pa.RecordBatch] = []
     rows = 0
     with pa.ipc.open_stream(source) as stream:
+        str(stream.schema)  # raises where a name in it is not text
         names = stream.schema.names
         if len(set(names)) != len(names):
             raise ValueError(f"two columns are called {max(names, key=names.count)!r}")
@@ -68,15 +69,28 @@ def column_type(kind: Any) -> pa.DataType | None:
         return pa.struct(fields)
     if types.is_fixed_size_binary(kind) and kind.byte_width > 0:
         return kind
+    if types.is_timestamp(kind) and kind.tz is not None and not _is_zone(kind.tz):
+        return None
     if types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
         return None
     return kind if any(is_it(kind) for is_it in _AS_IT_IS) else None
 
 
-def plain(array: Any, most_bytes: int) -> pa.Array:
-    """The array without dictionary and extension. Raises ValueError where it would have more than `most_bytes`."""
+def plain_batch(batch: pa.RecordBatch, names: set[str], most_bytes: int) -> pa.RecordBatch:
+    """These columns without dictionary and extension. Raises ValueError where one would have more than `most_bytes`."""
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name in names:
+            try:
+                columns[name] = _plain(column, most_bytes)
+            except ValueError as error:
+                raise ValueError(f"column {name!r}: {error}") from error
+    return pa.RecordBatch.from_pydict(columns) if columns else batch.select([])
+
+
+def _plain(array: Any, most_bytes: int) -> pa.Array:
     if isinstance(array.type, pa.ExtensionType):
-        return plain(array.storage, most_bytes)
+        return _plain(array.storage, most_bytes)
     if not pa.types.is_dictionary(array.type):
         return array
     values = array.dictionary
@@ -87,6 +101,14 @@ def plain(array: Any, most_bytes: int) -> pa.Array:
     if size > most_bytes:
         raise ValueError(f"it has {size} bytes without its dictionary, more than {most_bytes}")
     return array.dictionary_decode()
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        pa.lib.string_to_tzinfo(name)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _check_sizes(data: bytes, most_bytes: int) -> None:

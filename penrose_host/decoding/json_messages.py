@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from penrose_host.datasources.json_lines import JsonParser, infer_json
-from penrose_host.datasources.text import parse_spans
+from penrose_host.datasources.json_lines import JsonParser, infer_objects, read_objects
+from penrose_host.datasources.text import Span, parse_spans
 from penrose_host.decoding.columns import MAX_COLUMNS, Columns
 from penrose_host.decoding.conforming import conform_batch
 from penrose_host.decoding.decoder import Decoder, Rows
 from penrose_host.decoding.framing import Payloads
 from penrose_host.decoding.json_frames import looks_right, spans_of
+from penrose_host.decoding.json_misfits import misfits
 from penrose_host.decoding.json_numbers import overflows
 from penrose_host.decoding.json_types import field_count, settled, widened
 from penrose_host.decoding.options import DecoderOptions
@@ -33,6 +36,7 @@ class JsonDecoder(Decoder):
     def __init__(self, options: DecoderOptions, columns: Columns) -> None:
         super().__init__(options, columns)
         self._seen: pa.DataType = pa.struct([])
+        self._full = False
         self._prepare()
 
     def _learn(self, payloads: Payloads) -> None:
@@ -66,24 +70,45 @@ class JsonDecoder(Decoder):
     def _in_detail(self, messages: Sequence[bytes], joined: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
         """The columns, with those that are new, and index → fault of what is no row."""
         spans = spans_of(messages)
-        batch, faults = parse_spans(self._parser, self._columns.current, joined, spans)
+        batch, faults = self._parse(messages, joined, spans)
         if self._columns.open:
             good = [message for index, message in enumerate(messages) if index not in faults]
             if good and self._take_up(good):
-                batch, faults = parse_spans(self._parser, self._columns.current, joined, spans)
+                batch, faults = self._parse(messages, joined, spans)
         return batch, faults
+
+    def _parse(
+        self, messages: Sequence[bytes], joined: bytes, spans: list[Span]
+    ) -> tuple[pa.RecordBatch, dict[int, str]]:
+        """What the parser makes of each message."""
+        schema = self._columns.current
+        if not any(span.fault for span in spans):
+            batch = self._at_once(joined, len(messages), self._parser)
+            if batch is not None:
+                return batch, {}
+        fault = misfits(schema)
+        checked = [
+            span if span.fault else replace(span, fault=fault(message))
+            for message, span in zip(messages, spans, strict=True)
+        ]
+        return parse_spans(self._parser, schema, joined, checked)
 
     def _take_up(self, good: list[bytes]) -> bool:
         """Whether there are new columns in these messages; they are added."""
-        joined = b"\n".join((*good, b""))
-        if self._at_once(joined, len(good), self._strict) is not None:
+        if self._at_once(b"\n".join((*good, b"")), len(good), self._strict) is not None:
             return False
-        found = infer_json(good, unknown=pa.null())
+        objects = read_objects(good)
+        if self._full:
+            new = self._columns.new_among(chain.from_iterable(objects))
+            objects = [{key: value for key, value in item.items() if key in new} for item in objects]
+        found = infer_objects(objects, pa.null())
         grown = self._columns.add(pa.field(f.name, kind) for f in found if (kind := settled(f.type)) is not None)
         seen = widened(self._seen, pa.struct(list(found)))
-        if field_count(seen) <= MAX_COLUMNS:
+        self._full = self._full or field_count(seen) > MAX_COLUMNS
+        if not self._full:
             self._seen = seen
-        self._prepare()
+        if grown or not self._full:
+            self._prepare()
         return grown
 
     def _prepare(self) -> None:

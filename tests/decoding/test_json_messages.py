@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 
 import pyarrow as pa
 import pytest
@@ -41,7 +42,7 @@ def test_types_are_read_off_the_first_messages_and_then_fixed():
     )
     done = decoder.decode([b'{"i": 1.5}', b'{"i": 2, "x": 3}', b'{"i": "3"}'])
     assert rows_of(done) == {1: [{"i": 2, "x": 3.0, "t": None, "o": None}]}
-    assert done.faults == {0: pytest.approx(done.faults[0]), 2: "Column(/i) changed from number to string"}
+    assert done.faults == {0: pytest.approx(done.faults[0]), 2: "column 'i': \"3\" is not int64"}
     assert "1.5" in done.faults[0]
 
 
@@ -75,11 +76,11 @@ def test_an_empty_object_is_a_row_even_without_columns():
         ('{"a": {}', "not a JSON object"),
         ('{"a": 1, "a": 1}', "specified twice"),
         ('{"a": null, "a": 1}', "specified twice"),
-        ('{"a": "1"}', "from number to string"),
-        ('{"s": 1}', "from string to number"),
+        ('{"a": "1"}', '"1" is not int64'),
+        ('{"s": 1}', "1 is not string"),
         ('{"a": 1.0}', "1.0"),
-        ('{"a": 1e2}', "1e2"),
-        ('{"a": true}', "boolean"),
+        ('{"a": 1e2}', "100.0 is not int64"),
+        ('{"a": true}', "true is not int64"),
         ('{"a": NaN}', "NaN"),
         ('{"a": 99999999999999999999}', "99999"),
         ('{"x": Inf}', "Expecting value"),
@@ -290,3 +291,24 @@ def test_whatever_comes_is_a_row_as_python_reads_it_or_a_fault(first, second, op
         done = check(options, decoder, messages)
         for index, (row,) in rows_of(done).items():
             check_json(messages[index], row, done.batch.schema)
+
+
+def test_keys_that_differ_in_every_message_neither_pile_up_nor_hide_new_columns():
+    decoder = make_decoder(DecoderOptions())
+    decoder.infer([b'{"a": 1, "o": {"k": 1}}'])
+    for batch in range(3):
+        messages = [json.dumps({"a": 1, "o": {f"k{batch}_{n}_{m}": m for m in range(50)}}).encode() for n in range(100)]
+        done = decoder.decode(messages)
+        assert (done.batch.num_rows, done.batch.schema.names) == (100, ["a", "o"])
+    done = decoder.decode([b'{"o": {"x": "y"}, "late": 2.5}', b'{"a": 3}'])
+    assert done.batch.to_pylist() == [{"a": None, "o": {"k": None}, "late": 2.5}, {"a": 3, "o": None, "late": None}]
+
+
+def test_many_bad_messages_cost_about_what_good_ones_cost_python():
+    decoder = make_decoder(TYPED)
+    good, bad = b'{"a": 1, "s": "x"}', b'{"a": "1", "s": "x"}'
+    done = decoder.decode([good, bad] * 5000)
+    assert (done.batch.num_rows, len(done.faults)) == (5000, 5000)
+    began = time.process_time()
+    decoder.decode([bad] * 10_000)
+    assert time.process_time() - began < 2
