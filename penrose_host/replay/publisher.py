@@ -38,7 +38,7 @@ BATCH_ROWS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How a replay ended: `reason` is end-of-stream, rows or signal; `event_time`: of the last row, in microseconds."""
+    """How a replay ended: `reason` is end-of-stream, rows or signal; `event_time`: the latest, in microseconds."""
 
     reason: str
     rows: int
@@ -73,7 +73,7 @@ def replay(
             publisher.tell("were given to the sink before the error")
             raise
     progress = publisher.progress
-    event_time = progress.clock if progress.rows and plan.event_time is not None else None
+    event_time = progress.clock if progress.rows and publisher.timed else None
     return Replayed(reason, progress.rows, progress.bad_rows, event_time)
 
 
@@ -89,8 +89,9 @@ class _Publisher:
         self._pace = pace
         self._display = display
         self._intake = Intake(plan.order, names)
-        timed = plan.order == "event_time" or pace is not None
-        self._whole = WholeRows(plan.event_time if timed else None)
+        #: Whether it matters when a row happened; otherwise nobody asks.
+        self.timed = plan.order == "event_time" or pace is not None
+        self._whole = WholeRows(plan.event_time if self.timed else None)
         self._ended = False
         self._told_at, self._told_rows = time.monotonic(), 0
 

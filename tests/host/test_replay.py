@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_support import KeepingSink, chunk, plan
+from replay_support import EVENT_TIME, KeepingSink, chunk, plan
 
 from penrose_host import Reject, StopRequest, reader
 from penrose_host.display import Display
@@ -106,8 +106,9 @@ def test_partitions_given_as_a_dictionary_are_merged_too() -> None:
     assert places(made) == [("a", 0), ("b", 0), ("b", 1)]
 
 
-def test_in_order_of_arrival_nothing_is_moved_and_no_event_time_is_needed() -> None:
-    made = plan([chunk([("b", 0, 9), ("a", 0, None)]), chunk([("a", 1, 3)])], order="arrival", event_time=None)
+@pytest.mark.parametrize("event_time", [None, EVENT_TIME])
+def test_in_order_of_arrival_nothing_is_moved_and_no_event_time_is_needed(event_time: Any) -> None:
+    made = plan([chunk([("b", 0, 9), ("a", 0, None)]), chunk([("a", 1, 3)])], order="arrival", event_time=event_time)
     done = replay(made)
     assert places(made) == [("b", 0), ("a", 0), ("a", 1)]
     assert done.event_time is None
