@@ -112,7 +112,11 @@ def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata, first: Int6
         PARTITION: names,
         OFFSET: pa.array(offset),
     }
-    rejects = tuple(_reject(fetched, index, fault, unit) for index, fault in sorted(faults.items()))
+    rejects = tuple(
+        _reject(fetched, index, fault, unit)
+        for index, fault in sorted(faults.items())
+        if unit == 1 or fetched.offset[index] * unit >= first[fetched.partition[index]]
+    )
     return Chunk(pa.RecordBatch.from_pydict(arrays), rejects, _Raw(fetched.values, message))
 
 

@@ -14,12 +14,15 @@ from penrose_host.decoding import DecoderOptions
 __all__ = ["ClientOptions", "KafkaOptions", "Metadata", "Place", "RegistryOptions", "Secret", "Servers"]
 
 #: What librdkafka, or the schema registry's client, must never be given in a job file.
-_SECRET = re.compile(r"password|secret|\.pem$|key\.pem|user\.info|token|sasl\.oauthbearer\.config|sasl\.jaas", re.I)
+_SECRET = re.compile(
+    r"password|passphrase|secret|key\.pem|user\.info|token(?!\.endpoint)|oauthbearer\.config|sasl\.jaas", re.I
+)
 #: What the datasource has to decide itself, and what to set instead.
 _OWN = {
     "bootstrap.servers": "set `brokers`",
     "metadata.broker.list": "set `brokers`",
     "group.id": "set `group`",
+    "auto.commit.enable": "positions are committed behind checkpoints",
     "enable.auto.commit": "positions are committed behind checkpoints",
     "enable.auto.offset.store": "positions belong to the checkpoint",
     "auto.offset.reset": "set `start`, and `expired` for offsets that are gone",
@@ -58,6 +61,8 @@ def _not_own(client: dict[str, Any]) -> dict[str, Any]:
     for name in client:
         if name in _OWN:
             raise ValueError(f"`{name}` cannot be set here: {_OWN[name]}")
+        if name.endswith("_cb") or name == "logger":
+            raise ValueError(f"`{name}` cannot be set here: it is a function of a program's")
     return client
 
 
@@ -184,6 +189,12 @@ class KafkaOptions(_Options):
         if len(set(value)) != len(value):
             raise ValueError("name each topic once")
         return value
+
+    @model_validator(mode="after")
+    def _elsewhere(self) -> KafkaOptions:
+        if self.dead_letter_topic in self.topics:
+            raise ValueError("`dead_letter_topic` is one of `topics`: the run would read its own letters")
+        return self
 
     @field_validator("start")
     @classmethod

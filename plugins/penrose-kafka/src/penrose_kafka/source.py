@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from penrose_host.decoding import Decoder
     from penrose_kafka.committing import Commits
     from penrose_kafka.letters import LetterTopic
+    from penrose_kafka.pieces import Pieces
 
 __all__ = ["KafkaSource"]
 
@@ -33,6 +34,8 @@ log = logging.getLogger("penrose.kafka")
 #: So many messages of the first partition decide the types of columns that are inferred.
 SAMPLE = 1000
 SAMPLE_SECONDS = 10.0
+#: So many messages the client hands over at a time, at most.
+AT_ONCE = 100_000
 
 
 class KafkaSource(DataSource):
@@ -51,7 +54,7 @@ class KafkaSource(DataSource):
     def __init__(self, options: KafkaOptions) -> None:
         super().__init__(options)
         self._brokers = ",".join(options.brokers)
-        self._until = options.end
+        self._bounds: dict[str, str | dict[str, int]] = {} if options.end is None else {"datasource.end": options.end}
         self._consumer: Consumer | None = None
         self._topics: Topics | None = None
         self._decoder: Decoder | None = None
@@ -70,6 +73,9 @@ class KafkaSource(DataSource):
         self._next: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._ended: set[str] = set()
+        # Of messages with many rows: how many to take at a time, and what is left of those taken.
+        self._share = 1
+        self._pieces: Pieces | None = None
         self._paused: frozenset[str] = frozenset()
         self._held: frozenset[str] = frozenset()
         self._opened = False
@@ -89,7 +95,7 @@ class KafkaSource(DataSource):
         return self._known
 
     def bound(self, until: str | Mapping[str, int]) -> None:
-        self._until = dict(until) if isinstance(until, Mapping) else until
+        self._bounds["until.stream"] = dict(until) if isinstance(until, Mapping) else until
 
     def expect(self, stamps: Mapping[str, str]) -> None:
         """Raises SourceError where the topics are another cluster's, or a partition is not there any more."""
@@ -153,23 +159,29 @@ class KafkaSource(DataSource):
         self._hold()
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
-        if self._ends and len(self._ended) == len(self._next):
+        if self._pieces is not None and (piece := self._pieces.take(max_rows, self._paused)) is not None:
+            return piece
+        if self._ends and len(self.ended()) == len(self._next):
             raise EndOfStream
-        messages = self._client.consume(max_rows, 0)
+        wanted = min(max_rows, AT_ONCE) if self._decoding.rows_per_message == 1 else self._share
+        messages = self._client.consume(wanted, 0)
         if not messages:
             messages = self._client.consume(1, timeout)
-            if messages:
-                messages += self._client.consume(max_rows - 1, 0)
+            if messages and wanted > 1:
+                messages += self._client.consume(wanted - 1, 0)
         self._check(bool(messages))
         messages = self._without_errors(messages)
-        return self._chunk(messages) if messages else None
+        chunk = self._chunk(messages) if messages else None
+        if chunk is None or self._decoding.rows_per_message == 1:
+            return chunk
+        return self._cut(chunk, len(messages), max_rows)
 
     def pause(self, partitions: Collection[str]) -> None:
         self._paused = frozenset(partitions)
         self._hold()
 
     def ended(self) -> Collection[str]:
-        return self._ended
+        return self._ended - self._pieces.partitions if self._pieces is not None else self._ended
 
     def commit(self, position: Position) -> None:
         if self.options.group is None:
@@ -195,6 +207,9 @@ class KafkaSource(DataSource):
     def lag(self) -> Lag | None:
         behind: dict[str, int] = {}
         for name, offset in self._next.items():
+            if name in self._ended:
+                behind[name] = 0
+                continue
             _, high = self._client.get_watermark_offsets(placed(name), cached=True)
             end = min(high, self._ends.get(name, high))
             # Until the first messages of a partition came, nobody knows.
@@ -252,7 +267,7 @@ class KafkaSource(DataSource):
     @property
     def _asked(self) -> Topics:
         if self._topics is None:
-            self._topics = Topics(self._client, self._brokers, self.options.topics)
+            self._topics = Topics(self._client, self._brokers, self.options.topics, but=self.options.dead_letter_topic)
         return self._topics
 
     @property
@@ -314,12 +329,25 @@ class KafkaSource(DataSource):
         if isinstance(start, dict):
             self._must_exist("datasource.start", start)
             for name in fresh:
-                found[name] = self._within(name, start[name]) if name in start else self._asked.held(name)[0]
+                found[name] = self._begin(name, start[name]) if name in start else self._asked.held(name)[0]
         elif start in ("earliest", "latest"):
             found |= {name: self._asked.held(name)[start == "latest"] for name in fresh}
         else:
             found |= self._asked.at(fresh, start)
         return found
+
+    def _begin(self, name: str, offset: int) -> int:
+        """What `start` says, or the first that is left where it has expired. Raises SourceError."""
+        low, high = self._asked.held(name)
+        if offset > high:
+            raise SourceError(
+                f"`datasource.start` is offset {offset} of {name}, which ends at {high}",
+                plugin="kafka",
+                partition=name,
+                offset=offset,
+                hint=f"give an offset from {low} to {high}, or `latest`",
+            )
+        return self._within(name, offset)
 
     def _row(self, name: str, row: int) -> int:
         """The row, or the first that is left where its message has expired. Raises SourceError, WrongStream."""
@@ -367,16 +395,17 @@ class KafkaSource(DataSource):
             )
 
     def _resolve_ends(self, names: Sequence[str]) -> None:
-        until = self._until
-        if until is None:
-            return
-        if isinstance(until, dict):
-            self._must_exist("until", until)
-            self._ends |= {name: until[name] if name in until else self._asked.held(name)[1] for name in names}
-        elif until == "now":
-            self._ends |= {name: self._asked.held(name)[1] for name in names}
-        else:
-            self._ends |= self._asked.at(names, until)
+        """Where partitions end: at the first of the bounds there are."""
+        for place, until in self._bounds.items():
+            if isinstance(until, dict):
+                self._must_exist(place, until)
+                ends = {name: until[name] if name in until else self._asked.held(name)[1] for name in names}
+            elif until == "now":
+                ends = {name: self._asked.held(name)[1] for name in names}
+            else:
+                ends = dict(self._asked.at(names, until))
+            for name, end in ends.items():
+                self._ends[name] = min(end, self._ends.get(name, end))
 
     # -- messages -----------------------------------------------------------------------------------
 
@@ -431,16 +460,16 @@ class KafkaSource(DataSource):
         if self._decoding.schema is None:
             self._fix_columns()
         got = fetched(messages, self._names, self._places)
-        if self._ends:
-            bounds = np.array([self._ends[name] for name in self._names], dtype=np.int64)
-            inside = got.offset < bounds[got.partition]
-            if not inside.all():
-                got = got.take(np.flatnonzero(inside))
         for place in np.unique(got.partition).tolist():
             # In order: the last one of a partition is its latest.
             last = int(got.offset[len(got) - 1 - int(np.argmax(got.partition[::-1] == place))])
             self._next[self._names[place]] = last + 1
             self._finish(self._names[place], last + 1)
+        if self._ends:
+            bounds = np.array([self._ends[name] for name in self._names], dtype=np.int64)
+            inside = got.offset < bounds[got.partition]
+            if not inside.all():
+                got = got.take(np.flatnonzero(inside))
         if not len(got):
             return None
         before = self._decoding.schema
@@ -449,12 +478,25 @@ class KafkaSource(DataSource):
             self._stamp()
         return chunk
 
+    def _cut(self, chunk: Chunk, messages: int, max_rows: int) -> Chunk | None:
+        """The first rows of these; the others are kept. Takes next as many messages as should have `max_rows`."""
+        rows = max(chunk.batch.num_rows, 1)
+        self._share = max(min(self._share * 2, max_rows * messages // rows, AT_ONCE), 1)
+        if rows <= max_rows:
+            return chunk
+        if self._pieces is None:
+            from penrose_kafka.pieces import Pieces
+
+            self._pieces = Pieces()
+        self._pieces.add(chunk)
+        return self._pieces.take(max_rows, self._paused)
+
     def _fix_columns(self) -> None:
         """Infer the columns' types from the first messages of the first partition that has any.
 
         Not from what happened to arrive first: a run that is started again before its first checkpoint finds the same.
         """
-        from confluent_kafka import KafkaException
+        from confluent_kafka import KafkaError, KafkaException
 
         sampler = self._connect()
         try:
@@ -467,9 +509,13 @@ class KafkaSource(DataSource):
                 sampler.assign([placed(name, max(start, low))])
                 values: list[bytes | None] = []
                 until = time.monotonic() + SAMPLE_SECONDS
-                while len(values) < wanted and time.monotonic() < until:
+                # Offsets may have gaps: the end of the partition comes sooner then.
+                ended = False
+                while not ended and len(values) < wanted and time.monotonic() < until:
                     found = sampler.consume(wanted - len(values), 0.1)
                     values += [message.value() for message in found if message.error() is None]
+                    errors = [error for message in found if (error := message.error()) is not None]
+                    ended = any(error.code() == KafkaError._PARTITION_EOF for error in errors)
                 self._decoding.infer(values)
                 if self._decoding.schema is not None:
                     break

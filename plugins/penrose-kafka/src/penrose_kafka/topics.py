@@ -40,7 +40,9 @@ def placed(name: str, offset: int = -1001) -> TopicPartition:
 class Topics:
     """Asks the brokers. Every question that no broker answers for half a minute is a `SourceError`."""
 
-    def __init__(self, consumer: Consumer, brokers: str, topics: Sequence[str]) -> None:
+    def __init__(self, consumer: Consumer, brokers: str, topics: Sequence[str], *, but: str | None = None) -> None:
+        """`but`: a topic that no expression means."""
+        self._but = but
         self._consumer = consumer
         self._brokers = brokers
         self._names = [topic for topic in topics if not topic.startswith("^")]
@@ -54,11 +56,10 @@ class Topics:
         found: dict[str, int] = {}
         # One topic is asked for alone: a cluster may have thousands.
         for asked in [None] if self._patterns or len(self._names) > 1 else self._names:
-            metadata = self._ask(lambda asked=asked: self._consumer.list_topics(asked, timeout=ASK_SECONDS))
+            metadata = self._ask(lambda asked=asked: self._listed(asked))
             self.cluster_id = metadata.cluster_id or ""
             for name, topic in metadata.topics.items():
-                wanted = name in self._names or any(pattern.search(name) for pattern in self._patterns)
-                if not wanted:
+                if not self._wanted(name):
                     continue
                 error = topic.error
                 if error is None:
@@ -76,6 +77,25 @@ class Topics:
             )
         return [named(topic, number) for topic in sorted(found) for number in range(found[topic])]
 
+    def _wanted(self, name: str) -> bool:
+        if name in self._names:
+            return True
+        # Kafka's own topics, and where the run itself writes: no expression means them, unless it says so.
+        return name != self._but and any(
+            pattern.search(name) and (not name.startswith("__") or pattern.pattern.startswith("^__"))
+            for pattern in self._patterns
+        )
+
+    def _listed(self, asked: str | None) -> Any:
+        """The cluster's metadata. Raises KafkaException while a topic that is wanted is still choosing a leader."""
+        from confluent_kafka import KafkaException
+
+        metadata = self._consumer.list_topics(asked, timeout=ASK_SECONDS)
+        for name, topic in metadata.topics.items():
+            if topic.error is not None and self._wanted(name) and _passing(KafkaException(topic.error)):
+                raise KafkaException(topic.error)
+        return metadata
+
     def held(self, name: str) -> tuple[int, int]:
         """The first offset that a partition holds, and the next that it will give out."""
         low, high = self._ask(lambda: self._consumer.get_watermark_offsets(placed(name), timeout=ASK_SECONDS), name)
@@ -83,7 +103,8 @@ class Topics:
 
     def at(self, names: Iterable[str], when: str) -> Mapping[str, int]:
         """Partition → the first offset whose timestamp is at or after a time; its end where there is none."""
-        millis = -(-parse_instant(when) // 1000)
+        # Negative times mean other things to a broker.
+        millis = max(-(-parse_instant(when) // 1000), 0)
         asked = [placed(name, millis) for name in names]
         answers = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)) if asked else []
         found: dict[str, int] = {}
@@ -105,6 +126,7 @@ class Topics:
             except KafkaException as error:
                 if time.monotonic() >= until or not _passing(error):
                     raise explain(error.args[0], self._brokers, partition=partition) from error
+                time.sleep(0.1)
 
     def _missing(self, name: str) -> SourceError:
         metadata = self._ask(lambda: self._consumer.list_topics(timeout=ASK_SECONDS))
