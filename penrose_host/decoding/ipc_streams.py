@@ -29,8 +29,9 @@ def read_stream(data: bytes, most_rows: int, most_bytes: int) -> list[pa.RecordB
     batches: list[pa.RecordBatch] = []
     rows = 0
     with pa.ipc.open_stream(source) as stream:
-        str(stream.schema)  # raises where a name in it is not text
         names = stream.schema.names
+        for kind in stream.schema.types:
+            column_type(kind)  # raises where a name in it is not text
         if len(set(names)) != len(names):
             raise ValueError(f"two columns are called {max(names, key=names.count)!r}")
         for batch in stream:

@@ -116,6 +116,18 @@ def test_a_bad_message_is_one_fault_and_harms_no_other(message, reason):
     assert reason in done.faults[1]
 
 
+@pytest.mark.parametrize("kind", [pa.timestamp("s", "UTC+8"), pa.struct([("UTC+8", pa.int8())]), pa.int8()])
+def test_names_that_are_not_text_are_a_fault(kind):
+    message = arrow(pa.record_batch([pa.array([None], kind)], names=["UTC+8" if kind == pa.int8() else "a"]))
+    assert message.count(b"UTC+8") == 1
+    assert "decode" in decoded(GOOD, message.replace(b"UTC+8", b"UTC\xff8")).faults[1]
+
+
+def test_a_time_zone_that_there_is_not_makes_no_column():
+    times = pa.array([1], pa.timestamp("s", "Mars/Olympus"))
+    assert decoded(arrow(pa.record_batch([times, pa.array([1])], names=["t", "a"]))).batch.schema.names == ["a"]
+
+
 def test_text_that_is_not_utf8_is_a_fault():
     column = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<ii", 0, 1)), pa.py_buffer(b"\xff"))
     assert "UTF8" in decoded(arrow(pa.record_batch([column], names=["s"]))).faults[0]
