@@ -262,7 +262,7 @@ class KafkaSource(DataSource):
         try:
             return Consumer(config)
         except (KafkaException, TypeError, ValueError) as error:
-            raise bad_option(error, options.client, "datasource.client") from error
+            raise bad_option(error, options.client, "datasource.client") from None  # it may hold a secret
 
     @property
     def _asked(self) -> Topics:
