@@ -72,9 +72,10 @@ class JsonParser:
     def __init__(self, schema: pa.Schema, unexpected: str = "ignore") -> None:
         self._parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
 
-    def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
-        # One block and one thread: decoding runs beside training already.
-        read = pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+    def parse(self, data: bytes, block_bytes: int = 0) -> tuple[pa.RecordBatch, dict[int, str]]:
+        """`block_bytes`: parse blocks of about so much on all processors; raises where one ends within an object."""
+        # By default one block and one thread: decoding runs beside training already.
+        read = pyarrow.json.ReadOptions(use_threads=block_bytes > 0, block_size=block_bytes or len(data) + 1)
         table = pyarrow.json.read_json(pa.BufferReader(data), read_options=read, parse_options=self._parse)
         return one_batch(table), {}
 

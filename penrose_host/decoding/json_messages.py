@@ -24,6 +24,9 @@ from penrose_host.decoding.options import DecoderOptions
 
 __all__ = ["JsonDecoder"]
 
+#: Blocks of a large batch are parsed side by side.
+_BLOCK_BYTES = 256 << 10
+
 
 class JsonDecoder(Decoder):
     """Keys are columns. Keys that are new become columns; those that are new inside of objects are passed over.
@@ -61,11 +64,13 @@ class JsonDecoder(Decoder):
 
     def _at_once(self, joined: bytes, rows: int, parser: JsonParser) -> pa.RecordBatch | None:
         """The columns of messages that look right; None where they are not, after all, one row each."""
-        try:
-            batch, _ = parser.parse(joined)
-        except pa.ArrowException:
-            return None
-        return conform_batch(batch, self._columns.current) if batch.num_rows == rows else None
+        for block_bytes in (_BLOCK_BYTES, 0) if len(joined) > 2 * _BLOCK_BYTES else (0,):
+            try:
+                batch, _ = parser.parse(joined, block_bytes)
+            except pa.ArrowException:
+                continue  # an object may have line ends, or be longer than a block
+            return conform_batch(batch, self._columns.current) if batch.num_rows == rows else None
+        return None
 
     def _in_detail(self, messages: Sequence[bytes], joined: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
         """The columns, with those that are new, and index → fault of what is no row."""

@@ -312,3 +312,16 @@ def test_many_bad_messages_cost_about_what_good_ones_cost_python():
     began = time.process_time()
     decoder.decode([bad] * 10_000)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_large_batches_are_parsed_in_blocks_and_read_the_same(indent):
+    messages = [json.dumps({"a": n, "s": "x" * (n % 300)}, indent=indent).encode() for n in range(5000)]
+    messages[7] = json.dumps({"a": 7, "s": "y" * 600_000}).encode()
+    decoder = make_decoder(TYPED)
+    done = decoder.decode(messages)
+    assert done.batch.to_pylist() == [json.loads(message) for message in messages]
+    messages[2000], messages[3000] = b'{"a": 1}\n{"a": 2}', b'{"a": 1'
+    done = decoder.decode(messages)
+    assert sorted(done.faults) == [2000, 3000]
+    assert done.batch.num_rows == 4998
