@@ -16,20 +16,27 @@ DISTRIBUTIONS = (
     "plugins/penrose-torch",
     "plugins/penrose-tensorboard",
     "plugins/penrose-prometheus",
+    "plugins/penrose-kafka",
     "contrib/penrose-flights",
     "contrib/penrose-river",
     "contrib/penrose-sklearn",
     "tfplus_ext",
 )
+#: Extras that tests need: formats of messages, a broker to log in to.
+EXTRAS = {".": "[avro]", "plugins/penrose-kafka": "[avro,dev]"}
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("tensorflow-cpu==2.21.0", "ray==2.60.0", "apache-beam==2.77.0")
 
 
+def editable(*, without: str | None = None) -> list[str]:
+    """What pip is told to install every distribution of this repository for editing."""
+    return [part for path in DISTRIBUTIONS if path != without for part in ("-e", path + EXTRAS.get(path, ""))]
+
+
 def install(session: nox.Session, *more: str) -> None:
     """Install every distribution of this repository, editable, with the versions that CI uses."""
-    editable = [part for path in DISTRIBUTIONS for part in ("-e", path)]
-    session.install("-c", "constraints.txt", *editable, *TEST_TOOLS, *more)
+    session.install("-c", "constraints.txt", *editable(), *TEST_TOOLS, *more)
 
 
 @nox.session
@@ -61,7 +68,9 @@ def wheels(session: nox.Session) -> None:
     for path in tests:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
     wheels = [str(path) for path in sorted(built.glob("*.whl"))]
-    session.install("-c", "constraints.txt", *wheels, *TEST_TOOLS)
+    extras = {name(path).replace("-", "_"): text for path, text in EXTRAS.items()}
+    wanted = [wheel + extras.get(Path(wheel).name.partition("-")[0], "") for wheel in wheels]
+    session.install("-c", "constraints.txt", *wanted, *TEST_TOOLS)
     # An environment that is used again has wheels of the same version, and pip would leave them.
     session.install("--no-deps", "--force-reinstall", *wheels)
     # Without the folder where it starts on its path, a child process of a test finds the wheel and not this tree.
@@ -72,6 +81,11 @@ def wheels(session: nox.Session) -> None:
     built_in = [str(path) for path in sorted(Path("tests").glob("*/test_contract_*.py"))]
     built_in = [path for path in built_in if str(Path(path).parent) not in folders]
     session.run("pytest", "-m", "not slow", *folders, *built_in, env=installed)
+
+
+def name(path: str) -> str:
+    """The name of the distribution in this folder."""
+    return str(tomllib.loads(Path(path, "pyproject.toml").read_text())["project"]["name"])
 
 
 def lowest_host(path: str) -> str:
@@ -98,8 +112,7 @@ def sanitizers(session: nox.Session) -> None:
     Python itself is not instrumented: the sanitizers' libraries are loaded before it. Only what runs beside something
     else is run under ThreadSanitizer, which cannot follow a fork.
     """
-    editable = [part for path in DISTRIBUTIONS if path != "tfplus_ext" for part in ("-e", path)]
-    session.install("-c", "constraints.txt", *editable, *TEST_TOOLS)
+    session.install("-c", "constraints.txt", *editable(without="tfplus_ext"), *TEST_TOOLS)
     folder = "tests/tfplus_ext"
     # A limit of memory leaves no room for what AddressSanitizer keeps; of the others most is PyTorch's work.
     without = [f"--ignore={folder}/test_{name}.py" for name in ("no_memory", "default", "torch")]
@@ -132,7 +145,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Peers and Penrose in one run; prints ratios, asserts nothing about time."""
-    install(session)
+    install(session, "orjson>=3.10")
     scripts = session.posargs or sorted(str(path) for path in Path("tests/benchmarks").glob("bench_*.py"))
     for script in scripts:
         session.run("python", script)
@@ -142,6 +155,5 @@ def benchmarks(session: nox.Session) -> None:
 def dev(session: nox.Session) -> None:
     """An environment to work in, at `.venv`: everything installed, editable."""
     session.run("python", "-m", "venv", ".venv", external=True)
-    editable = [part for path in DISTRIBUTIONS for part in ("-e", path)]
     tools = (*TEST_TOOLS, "nox", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML")
-    session.run(".venv/bin/pip", "install", "-q", "-c", "constraints.txt", *editable, *tools, external=True)
+    session.run(".venv/bin/pip", "install", "-q", "-c", "constraints.txt", *editable(), *tools, external=True)
