@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from penrose_host.errors import CheckpointDamaged
 from penrose_host.letters import read_letter
 from penrose_host.rundir import keep
 
@@ -43,18 +44,35 @@ class Outbox:
         if sent >= length:
             return
         with self._path.open("rb") as file:
+            if not _begins_a_line(file, sent):
+                sent = 0
             file.seek(sent)
             while sent < length:
-                lines = file.readlines(min(AT_ONCE, length - sent))
-                self._send([read_letter(line) for line in lines])
-                sent += sum(map(len, lines))
+                # Not `readlines(hint)`: it goes a line beyond the hint, where nothing is durable yet.
+                lines = file.read(min(AT_ONCE, length - sent))
+                lines += b"" if lines.endswith(b"\n") else file.readline()
+                if not lines:
+                    raise CheckpointDamaged(
+                        f"{self._path} has {sent} bytes, the checkpoint knows of {length}",
+                        path=self._path,
+                        hint="put the file back, or use another --run-dir",
+                    )
+                self._send([read_letter(line) for line in lines.split(b"\n")[:-1]])
+                sent += len(lines)
                 self._note(sent)
 
     def _sent(self) -> int:
         try:
-            return int(self._noted.read_text())
+            return max(int(self._noted.read_text()), 0)
         except (FileNotFoundError, ValueError):  # the machine died over it: all are sent again
             return 0
 
     def _note(self, length: int) -> None:
         keep(self._noted, f"{length}\n")
+
+
+def _begins_a_line(file: BinaryIO, place: int) -> bool:
+    if place == 0:
+        return True
+    file.seek(place - 1)
+    return file.read(1) == b"\n"
