@@ -13,7 +13,11 @@ from penrose_kafka.options import Secret
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
-__all__ = ["bad_option", "explain", "resolved"]
+__all__ = ["Unreachable", "bad_option", "explain", "resolved"]
+
+
+class Unreachable(SourceError):
+    """No broker answers now; one may, later."""
 
 
 def resolved(client: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -64,11 +68,16 @@ def _scrubbed(text: str, client: Mapping[str, Any]) -> str:
     return text
 
 
-def explain(error: KafkaError, brokers: str, *, partition: str | None = None, offset: int | None = None) -> SourceError:
-    """What a client's error means to the one who runs the job, and what to do about it."""
+def explain(
+    error: KafkaError, brokers: str, *, partition: str | None = None, offset: int | None = None, why: str = ""
+) -> SourceError:
+    """What a client's error means to the one who runs the job, and what to do about it.
+
+    `why`: what the client last told of its connections.
+    """
     from confluent_kafka import KafkaError as Code
 
-    code, text = error.code(), error.str()
+    code, text = error.code(), error.str() + (f" ({why})" if why else "")
     at: Any = {"plugin": "kafka", "partition": partition, "offset": offset}
     where = f" of {partition}" if partition is not None else ""
     if code in (Code._AUTHENTICATION, Code.SASL_AUTHENTICATION_FAILED, Code._SSL):
@@ -91,7 +100,7 @@ def explain(error: KafkaError, brokers: str, *, partition: str | None = None, of
             **at,
         )
     if code in (Code._TRANSPORT, Code._ALL_BROKERS_DOWN, Code._RESOLVE, Code._TIMED_OUT, Code._TIMED_OUT_QUEUE):
-        return SourceError(
+        return Unreachable(
             f"no broker of {brokers} answers: {text}",
             hint="check `datasource.brokers` and that they can be reached from here; then start again: the run goes on",
             **at,

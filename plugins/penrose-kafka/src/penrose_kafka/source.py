@@ -7,6 +7,7 @@ a group may hand a partition to somebody who would train again what was trained 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream, Lag
-from penrose_kafka.client import bad_option, explain, resolved
+from penrose_kafka.client import Unreachable, bad_option, explain, resolved
 from penrose_kafka.options import KafkaOptions
 from penrose_kafka.stamps import Stamp
 from penrose_kafka.topics import Topics, named, placed
@@ -33,7 +34,11 @@ __all__ = ["KafkaSource"]
 log = logging.getLogger("penrose.kafka")
 #: So many messages of the first partition decide the types of columns that are inferred.
 SAMPLE = 1000
-SAMPLE_SECONDS = 10.0
+#: So long the sample may take without a message, in seconds.
+SAMPLE_SECONDS = 30.0
+#: A silent client is asked every so many seconds whether a broker answers it, and may take so long.
+PROBE_SECONDS = 5.0
+PROBE_TIMEOUT = 1.0
 #: So many messages the client hands over at a time, at most.
 AT_ONCE = 100_000
 
@@ -80,7 +85,9 @@ class KafkaSource(DataSource):
         self._held: frozenset[str] = frozenset()
         self._opened = False
         self._error: KafkaError | None = None
-        self._down_since: float | None = None
+        self._trouble = ""  # the last that the client told of its connections
+        self._heard = time.monotonic()
+        self._silent_since: float | None = None
 
     @property
     def source_id(self) -> str:
@@ -88,10 +95,15 @@ class KafkaSource(DataSource):
 
     def partitions(self) -> Sequence[str]:
         """The topics' partitions, `TOPIC/NUMBER`; looked for anew every `discover`."""
-        now = time.monotonic()
-        if not self._known or now - self._looked >= self.options.discover / 1e6:
+        if not self._known:
             self._known = self._asked.partitions()
-            self._looked = now
+        elif time.monotonic() - self._looked >= self.options.discover / 1e6:
+            # What is known stays known while no broker answers: `read` says for how long that may be.
+            with contextlib.suppress(Unreachable):
+                self._known = self._asked.partitions(once=True)
+        else:
+            return self._known
+        self._looked = time.monotonic()
         return self._known
 
     def bound(self, until: str | Mapping[str, int]) -> None:
@@ -267,7 +279,8 @@ class KafkaSource(DataSource):
     @property
     def _asked(self) -> Topics:
         if self._topics is None:
-            self._topics = Topics(self._client, self._brokers, self.options.topics, but=self.options.dead_letter_topic)
+            names, letters = self.options.topics, self.options.dead_letter_topic
+            self._topics = Topics(self._client, self._brokers, names, but=letters, listen=self._listen)
         return self._topics
 
     @property
@@ -287,28 +300,45 @@ class KafkaSource(DataSource):
         """Called by the client while it is being asked for messages."""
         from confluent_kafka import KafkaError as Code
 
-        if error.code() == Code._ALL_BROKERS_DOWN:
-            self._down_since = self._down_since or time.monotonic()
-        elif error.code() in (Code._AUTHENTICATION, Code._SSL) or error.fatal():
+        if error.code() != Code._ALL_BROKERS_DOWN:
+            self._trouble = error.str()
+        if error.code() in (Code._AUTHENTICATION, Code._SSL) or error.fatal():
             self._error = error
 
+    def _listen(self) -> str:
+        """What the client last told of its connections. Raises SourceError where it is for good."""
+        if not self._opened:
+            self._client.poll(0)  # no message can come: no partition is assigned
+        if self._error is not None:
+            raise explain(self._error, self._brokers)
+        return self._trouble
+
     def _check(self, answered: bool) -> None:
-        """Raise what the client told of: credentials refused, or no broker for longer than `patience`."""
-        error, self._error = self._error, None
+        """Raise what the client told of: credentials refused; and where no broker answers for `patience`.
+
+        Nothing but an answer tells a broker that is away from a topic that is silent.
+        """
+        now = time.monotonic()
         if answered:
-            self._down_since = None
+            self._heard, self._silent_since, self._error, self._trouble = now, None, None, ""
             return
-        if error is not None:
-            raise explain(error, self._brokers)
+        if self._error is not None:
+            raise explain(self._error, self._brokers)
         patience = self.options.patience
-        if self._down_since is not None and patience is not None:
-            silent = time.monotonic() - self._down_since
-            if silent >= patience / 1e6:
-                raise SourceError(
-                    f"no broker of {self._brokers} has answered for {silent:.0f} s (`datasource.patience`)",
-                    plugin="kafka",
-                    hint="start again once they are back: the run goes on where it was",
-                )
+        if patience is None or now - self._heard < min(PROBE_SECONDS, patience / 4e6):
+            return
+        if self._asked.answers(PROBE_TIMEOUT):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        self._heard = time.monotonic()
+        if self._silent_since is not None and (silent := self._heard - self._silent_since) >= patience / 1e6:
+            why = f": {self._trouble}" if self._trouble else ""
+            raise Unreachable(
+                f"no broker of {self._brokers} has answered for {silent:.0f} s (`datasource.patience`){why}",
+                plugin="kafka",
+                hint="start again once they are back: the run goes on where it was",
+            )
 
     # -- where partitions start and end -------------------------------------------------------------
 
@@ -371,7 +401,9 @@ class KafkaSource(DataSource):
             return offset
         if self.options.expired == "fail":
             raise self._expired(name, offset, low, high)
-        log.warning("%s: the messages %d to %d have expired, going on at %d", name, offset, low - 1, low)
+        log.warning(
+            "%s: %d messages expired unread, %d to %d; going on at %d", name, low - offset, offset, low - 1, low
+        )
         return low
 
     def _expired(self, name: str, offset: int, low: int, high: int) -> SourceError:
@@ -439,17 +471,21 @@ class KafkaSource(DataSource):
             if error.code() == Code._PARTITION_EOF:
                 self._finish(name, message.offset() or 0)
             elif error.code() == Code._AUTO_OFFSET_RESET:
-                self._out_of_range(name)
+                # Behind messages of this batch, maybe: the error has its own offset.
+                self._out_of_range(name, message.offset() or 0)
             elif error.fatal() or not (error.retriable() or error.code() in (Code._TRANSPORT, Code._TIMED_OUT)):
                 raise explain(error, self._brokers, partition=name, offset=self._next.get(name))
         return [message for message, error in zip(messages, errors, strict=True) if error is None]
 
-    def _out_of_range(self, name: str) -> None:
+    def _out_of_range(self, name: str, offset: int) -> None:
         """The offset that comes next is not there: it expired, or the topic is not what it was."""
-        offset = self._next[name]
         low = self._within(name, offset)
         self._next[name] = low
-        self._client.seek(placed(name, low))
+        # The client has stopped fetching, and does not seek where it has.
+        self._client.incremental_unassign([placed(name)])
+        self._client.incremental_assign([placed(name, low)])
+        if name in self._held:
+            self._client.pause([placed(name)])
         self._finish(name, low)
 
     def _chunk(self, messages: list[Message]) -> Chunk | None:
@@ -463,8 +499,9 @@ class KafkaSource(DataSource):
         for place in np.unique(got.partition).tolist():
             # In order: the last one of a partition is its latest.
             last = int(got.offset[len(got) - 1 - int(np.argmax(got.partition[::-1] == place))])
-            self._next[self._names[place]] = last + 1
-            self._finish(self._names[place], last + 1)
+            name = self._names[place]
+            self._next[name] = max(self._next[name], last + 1)
+            self._finish(name, last + 1)
         if self._ends:
             bounds = np.array([self._ends[name] for name in self._names], dtype=np.int64)
             inside = got.offset < bounds[got.partition]
@@ -496,7 +533,7 @@ class KafkaSource(DataSource):
 
         Not from what happened to arrive first: a run that is started again before its first checkpoint finds the same.
         """
-        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka import KafkaException
 
         sampler = self._connect()
         try:
@@ -507,15 +544,7 @@ class KafkaSource(DataSource):
                 if wanted <= 0:
                     continue
                 sampler.assign([placed(name, max(start, low))])
-                values: list[bytes | None] = []
-                until = time.monotonic() + SAMPLE_SECONDS
-                # Offsets may have gaps: the end of the partition comes sooner then.
-                ended = False
-                while not ended and len(values) < wanted and time.monotonic() < until:
-                    found = sampler.consume(wanted - len(values), 0.1)
-                    values += [message.value() for message in found if message.error() is None]
-                    errors = [error for message in found if (error := message.error()) is not None]
-                    ended = any(error.code() == KafkaError._PARTITION_EOF for error in errors)
+                values = self._sample(sampler, name, wanted)
                 self._decoding.infer(values)
                 if self._decoding.schema is not None:
                     break
@@ -524,6 +553,30 @@ class KafkaSource(DataSource):
         finally:
             sampler.close()
         self._stamp()
+
+    def _sample(self, sampler: Consumer, name: str, wanted: int) -> list[bytes | None]:
+        """The values of so many messages, or of all up to the end. Raises SourceError where they do not come."""
+        from confluent_kafka import KafkaError as Code
+
+        values: list[bytes | None] = []
+        heard = time.monotonic()
+        while len(values) < wanted:
+            for message in sampler.consume(wanted - len(values), 0.1):
+                error = message.error()
+                heard = time.monotonic()
+                if error is None:
+                    values.append(message.value())
+                elif error.code() == Code._PARTITION_EOF:
+                    return values
+            if time.monotonic() - heard > SAMPLE_SECONDS:
+                raise Unreachable(
+                    f"the first messages of {name}, which decide the columns, did not come within {SAMPLE_SECONDS:.0f} "
+                    f"s; {len(values)} of {wanted} did",
+                    plugin="kafka",
+                    partition=name,
+                    hint="check that the brokers can be reached; then start again",
+                )
+        return values
 
     def _stamp(self) -> None:
         """Stamps as text: where each partition started; the columns, which one is enough to tell."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penrose_host.config.instants import parse_instant
 from penrose_host.errors import SourceError
-from penrose_kafka.client import explain
+from penrose_kafka.client import Unreachable, explain
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 __all__ = ["Topics", "named", "placed"]
 
 #: So long a single question may take, in seconds; and questions that no broker answered are asked again for.
 ASK_SECONDS = 10.0
 RETRY_SECONDS = 30.0
+#: So long the first question may take: where the login is refused, nobody should wait for longer to hear of it.
+FIRST_SECONDS = 1.0
+NAP_SECONDS = 0.1
 
 
 def named(topic: str, number: int) -> str:
@@ -40,27 +43,52 @@ def placed(name: str, offset: int = -1001) -> TopicPartition:
 class Topics:
     """Asks the brokers. Every question that no broker answers for half a minute is a `SourceError`."""
 
-    def __init__(self, consumer: Consumer, brokers: str, topics: Sequence[str], *, but: str | None = None) -> None:
-        """`but`: a topic that no expression means."""
+    def __init__(
+        self,
+        consumer: Consumer,
+        brokers: str,
+        topics: Sequence[str],
+        *,
+        but: str | None = None,
+        listen: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`but`: a topic that no expression means.
+
+        `listen`: says what the client last told of its connections; raises where asking again cannot help.
+        """
         self._but = but
+        self._listen = listen
         self._consumer = consumer
         self._brokers = brokers
         self._names = [topic for topic in topics if not topic.startswith("^")]
         self._patterns = [re.compile(topic) for topic in topics if topic.startswith("^")]
         self.cluster_id = ""
 
-    def partitions(self) -> list[str]:
-        """All partitions now, by topic and number. Raises SourceError for a topic that is not there."""
-        from confluent_kafka import KafkaError
+    def partitions(self, *, once: bool = False) -> list[str]:
+        """All partitions now, by topic and number. Raises SourceError for a topic that is not there.
+
+        `once`: ask briefly, and only once; raises Unreachable where nobody answers.
+        """
+        from confluent_kafka import KafkaError, KafkaException
 
         found: dict[str, int] = {}
+
+        def wanted(metadata: Any) -> dict[str, Any]:
+            return {name: topic for name, topic in metadata.topics.items() if self._wanted(name)}
+
         # One topic is asked for alone: a cluster may have thousands.
         for asked in [None] if self._patterns or len(self._names) > 1 else self._names:
-            metadata = self._ask(lambda asked=asked: self._listed(asked))
+
+            def question(timeout: float, asked: str | None = asked) -> Any:
+                metadata = self._consumer.list_topics(asked, timeout=timeout)
+                for topic in wanted(metadata).values():
+                    if topic.error is not None and _passing(topic.error):
+                        raise KafkaException(topic.error)
+                return metadata
+
+            metadata = self._ask(question, once=once)
             self.cluster_id = metadata.cluster_id or ""
-            for name, topic in metadata.topics.items():
-                if not self._wanted(name):
-                    continue
+            for name, topic in wanted(metadata).items():
                 error = topic.error
                 if error is None:
                     found[name] = len(topic.partitions)
@@ -86,27 +114,26 @@ class Topics:
             for pattern in self._patterns
         )
 
-    def _listed(self, asked: str | None) -> Any:
-        """The cluster's metadata. Raises KafkaException while a topic that is wanted is still choosing a leader."""
-        from confluent_kafka import KafkaException
-
-        metadata = self._consumer.list_topics(asked, timeout=ASK_SECONDS)
-        for name, topic in metadata.topics.items():
-            if topic.error is not None and self._wanted(name) and _passing(KafkaException(topic.error)):
-                raise KafkaException(topic.error)
-        return metadata
-
     def held(self, name: str) -> tuple[int, int]:
         """The first offset that a partition holds, and the next that it will give out."""
-        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(placed(name), timeout=ASK_SECONDS), name)
+        at = placed(name)
+        low, high = self._ask(lambda timeout: self._consumer.get_watermark_offsets(at, timeout=timeout), name)
         return low, high
+
+    def answers(self, timeout: float) -> bool:
+        """Whether a broker answers now."""
+        try:
+            self._ask(lambda _: self._consumer.list_topics(next(iter(self._names), None), timeout=timeout), once=True)
+        except Unreachable:
+            return False
+        return True
 
     def at(self, names: Iterable[str], when: str) -> Mapping[str, int]:
         """Partition → the first offset whose timestamp is at or after a time; its end where there is none."""
         # Negative times mean other things to a broker.
         millis = max(-(-parse_instant(when) // 1000), 0)
         asked = [placed(name, millis) for name in names]
-        answers = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)) if asked else []
+        answers = self._ask(lambda timeout: self._consumer.offsets_for_times(asked, timeout=timeout)) if asked else []
         found: dict[str, int] = {}
         for answer in answers:
             name = named(answer.topic, answer.partition)
@@ -115,21 +142,24 @@ class Topics:
             found[name] = answer.offset if answer.offset >= 0 else self.held(name)[1]
         return found
 
-    def _ask(self, question: Any, partition: str | None = None) -> Any:
-        """The answer; a broker that is away, or still choosing a leader, is asked again."""
+    def _ask(self, question: Callable[[float], Any], partition: str | None = None, *, once: bool = False) -> Any:
+        """The answer; a broker that is away, or still choosing a leader, is asked again, each time for longer."""
         from confluent_kafka import KafkaException
 
-        until = time.monotonic() + RETRY_SECONDS
+        until = time.monotonic() + (0.0 if once else RETRY_SECONDS)
+        timeout = FIRST_SECONDS
         while True:
             try:
-                return question()
+                return question(timeout)
             except KafkaException as error:
-                if time.monotonic() >= until or not _passing(error):
-                    raise explain(error.args[0], self._brokers, partition=partition) from error
-                time.sleep(0.1)
+                why = self._listen()
+                if time.monotonic() >= until or not _passing(error.args[0]):
+                    raise explain(error.args[0], self._brokers, partition=partition, why=why) from error
+            time.sleep(NAP_SECONDS)  # some errors come at once
+            timeout = min(2 * timeout, ASK_SECONDS)
 
     def _missing(self, name: str) -> SourceError:
-        metadata = self._ask(lambda: self._consumer.list_topics(timeout=ASK_SECONDS))
+        metadata = self._ask(lambda timeout: self._consumer.list_topics(timeout=timeout))
         others = sorted(topic for topic in metadata.topics if not topic.startswith("__"))
         near = difflib.get_close_matches(name, others, n=3, cutoff=0.6) or others[:10]
         there = f"there are: {', '.join(near)}" if near else "there are none"
@@ -140,11 +170,10 @@ class Topics:
         )
 
 
-def _passing(error: KafkaException) -> bool:
+def _passing(detail: KafkaError) -> bool:
     """Whether asking again may help."""
     from confluent_kafka import KafkaError
 
-    detail = error.args[0]
     waits = (
         KafkaError._TRANSPORT,
         KafkaError._TIMED_OUT,

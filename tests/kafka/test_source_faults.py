@@ -1,0 +1,233 @@
+"""Brokers that go away, hang, come back, and forget: each fault ends in recovery, or in one clear error."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from kafka_broker import Broker
+from kafka_proxy import Proxy
+from kafka_reading import make_source, numbered_records, reading
+
+from penrose_host.errors import SourceError
+from penrose_kafka import topics
+
+pytestmark = pytest.mark.faults
+
+COUNT = 6000
+PARTITIONS = 3
+#: Messages of about a hundred bytes come in fetches of a few hundred: there is a middle to cut.
+SMALL_FETCHES = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "fetch.message.max.bytes": 10_000}
+
+
+def test_a_broker_that_goes_away_and_comes_back_costs_no_row(kafka: Broker, proxy: Proxy) -> None:
+    topic = kafka.create_topic("away", PARTITIONS)
+    kafka.produce(topic, numbered_records(COUNT, PARTITIONS))
+    with reading(make_source(proxy.address, topic, SMALL_FETCHES, discover="100ms")) as rows:
+        rows.until(lambda: rows.rows >= 1000, max_rows=100)
+        for more in (COUNT, 2 * COUNT):
+            proxy.down()
+            kafka.produce(topic, numbered_records(COUNT, PARTITIONS, first=more))
+            silent = time.monotonic()
+            rows.until(lambda since=silent: time.monotonic() - since > 1.5, max_rows=100)
+            assert rows.rows < COUNT + more
+            proxy.go_on()
+            rows.until_rows(COUNT + more)
+        assert sorted(rows.numbers) == list(range(3 * COUNT))
+
+
+@pytest.mark.parametrize("kind", ["mock", "tansu"])
+def test_a_broker_that_is_stopped_and_goes_on_costs_no_row(kind: str) -> None:
+    with Broker(kind) as broker:
+        topic = broker.create_topic("stopped", PARTITIONS)
+        broker.produce(topic, numbered_records(COUNT, PARTITIONS))
+        with reading(make_source(broker.address, topic, SMALL_FETCHES, discover="100ms")) as rows:
+            rows.until(lambda: rows.rows >= 1000, max_rows=100)
+            broker.stop()
+            silent = time.monotonic()
+            rows.until(lambda: time.monotonic() - silent > 1.5, max_rows=100)
+            broker.go_on()
+            rows.until_rows(COUNT)
+            broker.produce(topic, numbered_records(COUNT, PARTITIONS, first=COUNT))
+            rows.until_rows(2 * COUNT)
+        assert sorted(rows.numbers) == list(range(2 * COUNT))
+
+
+def test_connections_cut_in_mid_fetch_cost_no_row_and_double_none(kafka: Broker, proxy: Proxy) -> None:
+    topic = kafka.create_topic("cut", PARTITIONS)
+    kafka.produce(topic, numbered_records(COUNT, PARTITIONS, size=100))
+    with reading(make_source(proxy.address, topic, SMALL_FETCHES, end="now")) as rows:
+        for number in range(12):
+            proxy.cut_after(30_000 + 1_111 * number)
+            rows.until(lambda before=rows.rows: rows.rows > before + COUNT // 20, max_rows=300)
+            proxy.wait_for_cut()
+        rows.to_the_end()
+    assert sorted(rows.numbers) == list(range(COUNT))
+    assert proxy.connections > 12
+
+
+def test_no_broker_for_longer_than_patience_is_one_error(kafka: Broker, proxy: Proxy) -> None:
+    topic = kafka.create_topic("patience", 1)
+    kafka.produce(topic, numbered_records(100))
+    for fault in (proxy.down, proxy.hang):
+        with reading(make_source(proxy.address, topic, discover="100ms", patience="2s")) as rows:
+            rows.until_rows(100)
+            fault()
+            began = time.monotonic()
+            with pytest.raises(SourceError) as caught:
+                rows.until(lambda: False)
+            assert 1.5 < time.monotonic() - began < 12
+        proxy.go_on()
+        told = str(caught.value)
+        assert proxy.address in told
+        assert "has answered for " in told
+        assert "`datasource.patience`" in told
+        assert "start again" in told
+
+
+def test_a_topic_that_is_silent_after_a_cut_is_no_broker_that_is_away(kafka: Broker, proxy: Proxy) -> None:
+    topic = kafka.create_topic("quiet", 1)
+    kafka.produce(topic, numbered_records(100))
+    for end in (None, {f"{topic}/0": 200}):
+        with reading(make_source(proxy.address, topic, patience="3s", discover="1h", end=end)) as rows:
+            rows.until_rows(100)
+            proxy.down()
+            since = time.monotonic()
+            rows.until(lambda since=since: time.monotonic() - since > 0.7)
+            proxy.go_on()
+            back = time.monotonic()
+            rows.until(lambda back=back: time.monotonic() - back > 4)
+    kafka.produce(topic, numbered_records(100, first=100))
+
+
+def test_no_broker_at_the_start_is_an_error_within_bounded_time(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert topics.RETRY_SECONDS + topics.ASK_SECONDS <= 60
+    monkeypatch.setattr(topics, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(topics, "ASK_SECONDS", 1.0)
+    proxy.down()
+    began = time.monotonic()
+    source = make_source(proxy.address, "any")
+    with pytest.raises(SourceError) as caught:
+        source.partitions()
+    source.close()
+    assert time.monotonic() - began < 10
+    assert f"no broker of {proxy.address} answers" in str(caught.value)
+    assert "refused" in str(caught.value)
+    assert "datasource.brokers" in str(caught.value)
+
+
+# -- offsets that are gone -----------------------------------------------------------------------
+
+
+def filled(kafka: Broker, batches: int = 4) -> str:
+    """A topic of one partition, with 100 messages in each batch."""
+    topic = kafka.create_topic("expired", 1)
+    for number in range(batches):
+        kafka.produce(topic, numbered_records(99, first=100 * number))
+        kafka.produce(topic, numbered_records(1, first=100 * number + 99))
+    return topic
+
+
+def test_a_position_that_has_expired_is_an_error_that_says_what_is_left(kafka: Broker) -> None:
+    topic = filled(kafka)
+    kafka.expire(topic, 0, 200)
+    with pytest.raises(SourceError) as caught, reading(make_source(kafka.address, topic), {f"{topic}/0": 150}):
+        pass
+    told = str(caught.value)
+    assert f"{topic}/0 does not hold the messages 150 to 199 any more" in told
+    assert "left are 200 to 399" in told
+    assert "datasource.expired=skip" in told
+    assert (caught.value.partition, caught.value.offset) == (f"{topic}/0", 150)
+
+
+def test_a_position_that_has_expired_is_skipped_where_that_is_wanted(
+    kafka: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = filled(kafka)
+    kafka.expire(topic, 0, 200)
+    with caplog.at_level(logging.WARNING, "penrose.kafka"):
+        source = make_source(kafka.address, topic, expired="skip")
+        with reading(source, {f"{topic}/0": 150}) as rows:
+            rows.next[f"{topic}/0"] = 200
+            rows.until_rows(200)
+    assert rows.numbers == list(range(200, 400))
+    [record] = [record for record in caplog.records if "expired" in record.message]
+    assert "50 messages" in record.message
+
+
+#: So small that the client has not read everything before offsets expire.
+ONE_BATCH = {"fetch.message.max.bytes": 1000, "queued.min.messages": 1}
+
+
+def test_offsets_that_expire_under_the_reader_are_an_error(kafka: Broker, proxy: Proxy) -> None:
+    topic = filled(kafka)
+    with reading(make_source(proxy.address, topic, ONE_BATCH)) as rows:
+        rows.until(lambda: rows.rows >= 10, max_rows=10)
+        proxy.hang()
+        kafka.expire(topic, 0, 300)
+        proxy.go_on()
+        with pytest.raises(SourceError) as caught:
+            rows.until(lambda: rows.rows > 399)
+        gone = rows.next[f"{topic}/0"]
+    told = str(caught.value)
+    assert f"{topic}/0 does not hold the messages {gone} to 299 any more" in told
+    assert "left are 300 to 399" in told
+    assert "datasource.expired=skip" in told
+    assert caught.value.offset == gone
+    assert rows.numbers == list(range(gone))
+
+
+def test_offsets_that_expire_under_the_reader_are_skipped_where_that_is_wanted(
+    kafka: Broker, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = filled(kafka)
+    source = make_source(proxy.address, topic, ONE_BATCH, expired="skip", end="now")
+    with caplog.at_level(logging.WARNING, "penrose.kafka"), reading(source) as rows:
+        rows.until(lambda: rows.rows >= 10, max_rows=10)
+        proxy.hang()
+        kafka.expire(topic, 0, 300)
+        proxy.go_on()
+        while (chunk := rows.source.read(10, 5)) is not None and (first := chunk.batch.column("n")[0].as_py()) < 300:
+            rows.numbers += chunk.batch.column("n").to_pylist()
+        assert chunk is not None
+        assert first == 300
+        gone = rows.numbers[-1] + 1
+        assert rows.numbers == list(range(gone))
+        rows.next[f"{topic}/0"] = chunk.batch.column("_offset")[-1].as_py() + 1
+        rows.to_the_end()
+    assert rows.next[f"{topic}/0"] == 400
+    [record] = [record for record in caplog.records if "expired" in record.message]
+    assert f"{300 - gone} messages" in record.message
+
+
+# -- topics --------------------------------------------------------------------------------------
+
+
+def test_a_topic_that_is_not_there_is_an_error_that_names_close_ones(kafka: Broker) -> None:
+    topic = kafka.create_topic("flights")
+    source = make_source(kafka.address, topic[:-1] + "zz")
+    with pytest.raises(SourceError, match="have no topic") as caught:
+        source.partitions()
+    source.close()
+    assert topic in str(caught.value)
+    assert "datasource.topics" in str(caught.value)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(kafka: Broker) -> None:
+    source = make_source(kafka.address, "^nothing-[0-9]+-of-this-kind$")
+    with pytest.raises(SourceError, match=r"matches \^nothing-\[0-9\]\+-of-this-kind\$"):
+        source.partitions()
+    source.close()
+
+
+def test_a_topic_that_the_brokers_do_not_know_any_more_is_an_error() -> None:
+    with Broker("mock") as broker:
+        topic = broker.create_topic("gone")
+        broker.produce(topic, numbered_records(10))
+        with reading(make_source(broker.address, topic, discover="100ms")) as rows:
+            rows.until_rows(10)
+            broker.server.order("refuse_topic", topic, 3)  # type: ignore[attr-defined]
+            with pytest.raises(SourceError, match=topic) as caught:
+                rows.until(lambda: False)
+    assert "datasource.topics" in str(caught.value)
