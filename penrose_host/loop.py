@@ -59,9 +59,9 @@ class Loop:
         trainer = self.session.trainer
         trainer.intake.assign(self._assignment)
         self._schedule()
+        self._outbox = self.session.outbox(self._source)
         self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
         self.session.lag = self.lag
-        self._outbox = self.session.outbox(self._source)
         self._send_letters()
         try:
             reason = self._pull()
@@ -115,6 +115,9 @@ class Loop:
                 self._bounded |= delivery.ended
             elif delivery.ended:
                 trainer.end(delivery.ended)
+            if delivery.stamps and self.session.last_checkpoint is None and self._endless():
+                # Where an endless stream begins for this run (its `latest`) must survive a crash before any row came.
+                self._checkpoint()
             if delivery.end_of_stream and self._job.until.stream is None:
                 self._ended = True
                 trainer.end()
@@ -148,12 +151,21 @@ class Loop:
         self._committed(self.session.poll())
         by_rows = self._due_rows > 0 and self.session.progress.rows >= self._due_rows
         by_time = self._due_time > 0 and time.monotonic() >= self._due_time and self._state() != self._saved
-        if (by_rows or by_time) and not self.session.checkpointing:
-            self.session.checkpoint()
-            if self.reader is not None and Capability.UNBOUNDED in self._source.capabilities:
-                # What the source can do without is left out from the next checkpoint on.
-                self.reader.compact(self.session.progress.position())
-            self._schedule()
+        if by_rows or by_time:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Take a checkpoint, unless one is still being written."""
+        if self.session.checkpointing:
+            return
+        self.session.checkpoint()
+        if self.reader is not None and self._endless():
+            # What the source can do without is left out from the next checkpoint on.
+            self.reader.compact(self.session.progress.position())
+        self._schedule()
+
+    def _endless(self) -> bool:
+        return Capability.UNBOUNDED in self._source.capabilities
 
     def _finish(self, ended: bool) -> None:
         """The last checkpoint, and before it the last report if the stream has ended."""
@@ -187,7 +199,7 @@ class Loop:
 
     def _idle_seconds(self) -> float | None:
         # A bounded stream is never cut short: its silent partitions are only slow.
-        if self._job.idle is None or Capability.UNBOUNDED not in self._source.capabilities:
+        if self._job.idle is None or not self._endless():
             return None
         return self._job.idle / 1e6
 

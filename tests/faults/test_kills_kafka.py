@@ -167,3 +167,19 @@ def test_dead_letters_come_at_least_once_and_rows_exactly_once(
     assert headers["penrose.partition"] == f"{topic}/1".encode()
     assert json.loads(headers["penrose.offset"]) % 100 == 0
     assert b"UTF-8" in headers["penrose.reason"]
+
+
+def test_what_came_behind_the_start_is_not_lost_where_no_row_had_come_yet(
+    workplace: Workplace, tmp_path: Path, data: Path, broker: Broker
+) -> None:
+    topic = broker.create_topic("later", 2)
+    rows = messages(0)
+    broker.produce(topic, [Record(message, partition=row % 2) for row, message in enumerate(rows[:10])])
+    read = {name: value for name, value in source(broker, [topic], tmp_path).items() if name != "end"}
+    changes = {"order": "arrival", "executor": {"name": "counting", "rows": ROWS * len(FILES)}}
+    job = write_job(tmp_path / "job.yaml", data, tmp_path / "run", datasource={**read, "start": "latest"}, **changes)
+    workplace.kill_at("kafka, latest", Aim("checkpoint: told"), "run", job)
+    broker.produce(topic, [Record(message, partition=row % 2) for row, message in enumerate(rows[10:202])])
+    workplace.penrose("run", job, "--until", "rows=192").check()
+    offsets = predictions(tmp_path / "run")["_offset"].to_pylist()
+    assert sorted(offsets) == sorted([*range(5, 101)] * 2)
