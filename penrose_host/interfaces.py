@@ -15,11 +15,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from penrose_host.errors import SourceError
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from pydantic import BaseModel
 
-    from penrose_host.batch import Chunk, EncodedBatch, Float32, Int64, Position, StepInfo, StepResult
+    from penrose_host.batch import Chunk, EncodedBatch, Float32, Int64, Position, Reject, StepInfo, StepResult
     from penrose_host.cluster import ClusterSpec, Role
     from penrose_host.config.job import Job
     from penrose_host.operator import Operator
@@ -123,6 +125,18 @@ class DataSource(Plugin, ABC):
         """
         return {}
 
+    def bound(self, until: str | Mapping[str, int]) -> None:
+        """In this run, read no further than there; called before the first `open`, where the job has `until.stream`.
+
+        `now`: what is there as the run starts; an ISO 8601 time of the stream's own clock; or partition → the offset
+        to stop before. A partition that is read that far counts as `ended`, and once all are, `read` raises
+        `EndOfStream`. Raises `SourceError` for a bound that the source cannot keep; here, for any.
+        """
+        raise SourceError(
+            f"{type(self).__name__} cannot say where its stream is at `until.stream` ({until!r})",
+            hint="bound the run with --until rows=N or --until event_time=T",
+        )
+
     @abstractmethod
     def open(self, assignment: Mapping[str, int | None]) -> None:
         """Read these partitions, each from its first offset (None: where the options say a new run starts).
@@ -154,6 +168,13 @@ class DataSource(Plugin, ABC):
 
     def commit(self, position: Position) -> None:
         """The checkpoint with this position is durable. Called after that, never before."""
+
+    def dead_letters(self, letters: Sequence[Reject]) -> None:
+        """Bad rows that the run has come to, under `bad_rows: dead-letter`; they are in its `dead-letter.jsonl`.
+
+        For sources that have a place of their own for them. Called behind the checkpoint that covers them, in order
+        within each partition; on return they are durable there. After a crash some come again: at least once.
+        """
 
     def compact(self, position: Position) -> Position:
         """The same position without partitions that can never be read again (an endless file stream).
