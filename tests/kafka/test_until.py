@@ -18,6 +18,7 @@ from penrose_host import StopRequest, intake
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.errors import SourceError
 from penrose_host.interfaces import RunResult
+from penrose_host.loop import Loop
 from penrose_host.runner import run
 from penrose_host.scoring import score
 from penrose_kafka.source import KafkaSource
@@ -117,11 +118,12 @@ def test_a_partition_that_ran_ahead_goes_on_when_the_silent_one_is_waited_for_no
     kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "AHEAD", 40)
+    monkeypatch.setattr(Loop, "_chunk_rows", lambda _: 10)
     topic = kafka.create_topic("ahead", 2)
-    kafka.produce(topic, records(0, 0, 1600))
-    # An endless run: nothing but the clock says that partition 1 will give nothing.
-    result = ran(job(tmp_path, kafka, topic, idle="300ms", until={"rows": 1600}, micro_batch={"rows": 16}))
-    assert (result.reason, result.rows) == ("until", 1600)
+    kafka.produce(topic, records(0, 0, 9600) + records(1, 0, 1))
+    # An endless run: nothing but the clock says that partition 1 will give no more.
+    result = ran(job(tmp_path, kafka, topic, idle="1s", until={"rows": 9600}, micro_batch={"rows": 16}))
+    assert (result.reason, result.rows) == ("until", 9600)
 
 
 @pytest.mark.parametrize("source", [{}, {"end": "now"}])
@@ -140,7 +142,7 @@ def test_a_bound_by_offsets(kafka: Broker, tmp_path: Path, source: dict[str, Any
 def test_an_empty_topic_is_read_at_once_and_what_comes_later_is_not_lost(kafka: Broker, tmp_path: Path) -> None:
     topic = kafka.create_topic("later", 2)
     kafka.produce(topic, records(0, 0, 50))
-    options = {"source": {"start": "latest"}, "order": "arrival"}
+    options: dict[str, Any] = {"source": {"start": "latest"}, "order": "arrival"}
     result = ran(job(tmp_path, kafka, topic, **options))
     assert (result.reason, result.rows) == ("until", 0)
     kafka.produce(topic, records(0, 50, 32) + records(1, 0, 32))
