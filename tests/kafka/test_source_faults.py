@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
+import psutil
 import pytest
-from kafka_broker import Broker
+from fault_jobs import ROWS, check_same_end, messages, predictions, write_job
+from fault_runs import Workplace
+from kafka_broker import Broker, Record
 from kafka_proxy import Proxy
 from kafka_reading import make_source, numbered_records, reading
+from waiting_support import wait_until
 
 from penrose_host.errors import SourceError
 from penrose_kafka import topics
@@ -17,14 +22,21 @@ pytestmark = pytest.mark.faults
 
 COUNT = 6000
 PARTITIONS = 3
-#: Messages of about a hundred bytes come in fetches of a few hundred: there is a middle to cut.
-SMALL_FETCHES = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "fetch.message.max.bytes": 10_000}
+#: Come back quickly, and fetch little ahead, so that there is a middle to cut: batches are small too.
+CLIENT = {
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 200,
+    "fetch.error.backoff.ms": 20,
+    "fetch.message.max.bytes": 1000,
+    "queued.min.messages": 1,
+}
+BATCHES = {"batch.num.messages": 100, "linger.ms": 1000}
 
 
 def test_a_broker_that_goes_away_and_comes_back_costs_no_row(kafka: Broker, proxy: Proxy) -> None:
     topic = kafka.create_topic("away", PARTITIONS)
     kafka.produce(topic, numbered_records(COUNT, PARTITIONS))
-    with reading(make_source(proxy.address, topic, SMALL_FETCHES, discover="100ms")) as rows:
+    with reading(make_source(proxy.address, topic, CLIENT, discover="100ms")) as rows:
         rows.until(lambda: rows.rows >= 1000, max_rows=100)
         for more in (COUNT, 2 * COUNT):
             proxy.down()
@@ -42,7 +54,7 @@ def test_a_broker_that_is_stopped_and_goes_on_costs_no_row(kind: str) -> None:
     with Broker(kind) as broker:
         topic = broker.create_topic("stopped", PARTITIONS)
         broker.produce(topic, numbered_records(COUNT, PARTITIONS))
-        with reading(make_source(broker.address, topic, SMALL_FETCHES, discover="100ms")) as rows:
+        with reading(make_source(broker.address, topic, CLIENT, discover="100ms")) as rows:
             rows.until(lambda: rows.rows >= 1000, max_rows=100)
             broker.stop()
             silent = time.monotonic()
@@ -56,15 +68,15 @@ def test_a_broker_that_is_stopped_and_goes_on_costs_no_row(kind: str) -> None:
 
 def test_connections_cut_in_mid_fetch_cost_no_row_and_double_none(kafka: Broker, proxy: Proxy) -> None:
     topic = kafka.create_topic("cut", PARTITIONS)
-    kafka.produce(topic, numbered_records(COUNT, PARTITIONS, size=100))
-    with reading(make_source(proxy.address, topic, SMALL_FETCHES, end="now")) as rows:
-        for number in range(12):
-            proxy.cut_after(30_000 + 1_111 * number)
-            rows.until(lambda before=rows.rows: rows.rows > before + COUNT // 20, max_rows=300)
+    kafka.produce(topic, numbered_records(COUNT, PARTITIONS, size=100), **BATCHES)
+    with reading(make_source(proxy.address, topic, CLIENT, end="now")) as rows:
+        for number in range(6):
+            proxy.cut_after(20_000 + 1_111 * number)
+            rows.until(lambda before=rows.rows: rows.rows >= before + 300, max_rows=300)
             proxy.wait_for_cut()
         rows.to_the_end()
     assert sorted(rows.numbers) == list(range(COUNT))
-    assert proxy.connections > 12
+    assert proxy.connections > 6
 
 
 def test_no_broker_for_longer_than_patience_is_one_error(kafka: Broker, proxy: Proxy) -> None:
@@ -120,12 +132,10 @@ def test_no_broker_at_the_start_is_an_error_within_bounded_time(proxy: Proxy, mo
 # -- offsets that are gone -----------------------------------------------------------------------
 
 
-def filled(kafka: Broker, batches: int = 4) -> str:
-    """A topic of one partition, with 100 messages in each batch."""
+def filled(kafka: Broker) -> str:
+    """A topic of one partition, with 400 messages in batches of 100."""
     topic = kafka.create_topic("expired", 1)
-    for number in range(batches):
-        kafka.produce(topic, numbered_records(99, first=100 * number))
-        kafka.produce(topic, numbered_records(1, first=100 * number + 99))
+    kafka.produce(topic, numbered_records(400), **BATCHES)
     return topic
 
 
@@ -153,16 +163,12 @@ def test_a_position_that_has_expired_is_skipped_where_that_is_wanted(
             rows.until_rows(200)
     assert rows.numbers == list(range(200, 400))
     [record] = [record for record in caplog.records if "expired" in record.message]
-    assert "50 messages" in record.message
-
-
-#: So small that the client has not read everything before offsets expire.
-ONE_BATCH = {"fetch.message.max.bytes": 1000, "queued.min.messages": 1}
+    assert "50 messages expired" in record.message
 
 
 def test_offsets_that_expire_under_the_reader_are_an_error(kafka: Broker, proxy: Proxy) -> None:
     topic = filled(kafka)
-    with reading(make_source(proxy.address, topic, ONE_BATCH)) as rows:
+    with reading(make_source(proxy.address, topic, CLIENT)) as rows:
         rows.until(lambda: rows.rows >= 10, max_rows=10)
         proxy.hang()
         kafka.expire(topic, 0, 300)
@@ -182,23 +188,20 @@ def test_offsets_that_expire_under_the_reader_are_skipped_where_that_is_wanted(
     kafka: Broker, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = filled(kafka)
-    source = make_source(proxy.address, topic, ONE_BATCH, expired="skip", end="now")
+    source = make_source(proxy.address, topic, CLIENT, expired="skip", end="now")
     with caplog.at_level(logging.WARNING, "penrose.kafka"), reading(source) as rows:
         rows.until(lambda: rows.rows >= 10, max_rows=10)
         proxy.hang()
         kafka.expire(topic, 0, 300)
         proxy.go_on()
-        while (chunk := rows.source.read(10, 5)) is not None and (first := chunk.batch.column("n")[0].as_py()) < 300:
-            rows.numbers += chunk.batch.column("n").to_pylist()
-        assert chunk is not None
-        assert first == 300
-        gone = rows.numbers[-1] + 1
-        assert rows.numbers == list(range(gone))
-        rows.next[f"{topic}/0"] = chunk.batch.column("_offset")[-1].as_py() + 1
+        rows.gaps = True
         rows.to_the_end()
+    gone = next(number for number, found in enumerate(rows.numbers) if number != found)
+    assert 10 <= gone < 300
+    assert rows.numbers == [*range(gone), *range(300, 400)]
     assert rows.next[f"{topic}/0"] == 400
     [record] = [record for record in caplog.records if "expired" in record.message]
-    assert f"{300 - gone} messages" in record.message
+    assert f"{300 - gone} messages expired" in record.message
 
 
 # -- topics --------------------------------------------------------------------------------------
@@ -231,3 +234,61 @@ def test_a_topic_that_the_brokers_do_not_know_any_more_is_an_error() -> None:
             with pytest.raises(SourceError, match=topic) as caught:
                 rows.until(lambda: False)
     assert "datasource.topics" in str(caught.value)
+
+
+def test_a_partition_that_is_added_is_read_from_its_beginning(kafka: Broker, proxy: Proxy) -> None:
+    topic = kafka.create_topic("grows", 3)
+    proxy.show_partitions(topic, 1)
+    kafka.produce(topic, numbered_records(30, 3))
+    with reading(make_source(proxy.address, topic, start="latest", discover="100ms")) as rows:
+        assert list(rows.next) == [f"{topic}/0"]
+        rows.next[f"{topic}/0"] = 10
+        kafka.produce(topic, numbered_records(5, first=100))
+        rows.until_rows(5)
+        proxy.show_partitions(topic, 3)
+        rows.until_rows(25)
+    assert rows.next == {f"{topic}/0": 15, f"{topic}/1": 10, f"{topic}/2": 10}
+
+
+def test_memory_stays_flat_while_the_reader_is_slow(kafka: Broker) -> None:
+    partitions, size = 16, 4000
+    topic = kafka.create_topic("heavy", partitions)
+    count = partitions * 1000
+    for first in range(0, count, 4000):
+        kafka.produce(topic, numbered_records(4000, partitions, first=first, size=size))
+    process = psutil.Process()
+    decoder = {"format": "raw"}
+    with reading(make_source(kafka.address, topic, decoder=decoder, prefetch_bytes=4 << 20, end="now")) as rows:
+        rows.until(lambda: rows.rows >= 100, max_rows=100)
+        before = most = process.memory_info().rss
+        while rows.step(max_rows=100):
+            most = max(most, process.memory_info().rss)
+    assert rows.rows == count
+    assert most - before < 24 << 20, f"{(most - before) >> 20} MiB more, of {(count * size) >> 20} in the topic"
+
+
+def test_a_run_whose_connections_are_cut_ends_in_the_same_bytes(kafka: Broker, proxy: Proxy, tmp_path: Path) -> None:
+    topic = kafka.create_topic("run", PARTITIONS)
+    records = [Record(message, partition=row % PARTITIONS) for row, message in enumerate(messages(0))]
+    kafka.produce(topic, records, **BATCHES)
+    workplace = Workplace(tmp_path / "place")
+
+    def job(name: str, address: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        source = {"brokers": address, "topics": topic, "end": "now", "group": f"{topic}-{name}", "client": CLIENT}
+        changes = {"datasource": {"name": "kafka", **source}, "executor": {"name": "counting", "rows": ROWS * 4}}
+        return write_job(folder / "job.yaml", tmp_path, folder / "run", order="event_time", **changes)
+
+    whole, cut = job("whole", kafka.address), job("cut", proxy.address)
+    workplace.penrose("run", whole).check()
+    cuts = 0
+    with workplace.start("run", cut) as life:
+        while life.process.poll() is None and cuts < 6:
+            proxy.cut_after(50_000)
+            wait_until(lambda: proxy.was_cut or life.process.poll() is not None)
+            cuts += proxy.was_cut
+        life.end().check()
+    assert cuts >= 3
+    check_same_end(whole.parent / "run", cut.parent / "run")
+    assert predictions(cut.parent / "run").num_rows == ROWS

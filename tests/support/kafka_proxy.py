@@ -80,6 +80,11 @@ class Proxy:
         """Return once what `cut_after` asked for has happened; fails where it does not in time."""
         assert self._cut_done.wait(timeout), f"only {self._fetched} bytes were fetched"
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether what `cut_after` asked for has happened."""
+        return self._cut_done.is_set()
+
     def refuse(self) -> None:
         """Refuse new connections; those that there are go on."""
         self._call(self._run(self._refuse))

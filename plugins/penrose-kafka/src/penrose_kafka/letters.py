@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["LetterTopic"]
 
 FLUSH_SECONDS = 120.0
+#: What could be read can be published: above librdkafka's own 1 MB it is the brokers who say what is too large. As much
+#: as its queue has room for.
+LARGEST_BYTES = 48 << 20
 
 
 class LetterTopic:
@@ -20,7 +23,7 @@ class LetterTopic:
 
     def __init__(self, topic: str, config: Mapping[str, Any]) -> None:
         self._topic = topic
-        self._publisher = Publisher(config)
+        self._publisher = Publisher({"message.max.bytes": LARGEST_BYTES, **config})
 
     def send(self, letters: Sequence[Reject], rows_per_message: int) -> None:
         """Publish them; on return the brokers have them. Raises SinkError."""

@@ -256,6 +256,10 @@ class KafkaSource(DataSource):
         client = resolved(options.client, "datasource.client")
         config = {
             "fetch.wait.max.ms": 100,
+            # Once the prefetch is full: the client's own second would let a fast reader run dry.
+            "fetch.queue.backoff.ms": 20,
+            # A single answer must not be much more than the prefetch.
+            "fetch.max.bytes": min(options.prefetch_bytes, 50 << 20),
             "topic.metadata.refresh.interval.ms": max(min(options.discover // 1000, 300_000), 1000),
             **client,
             "bootstrap.servers": self._brokers,
