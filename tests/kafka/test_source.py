@@ -13,12 +13,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka_broker import Broker, Record
 from kafka_proxy import Proxy
 
-from penrose_host.batch import OFFSET, PARTITION, Position, Reject
+from penrose_host.batch import OFFSET, PARTITION, Chunk, Position, Reject
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.interfaces import EndOfStream
+from penrose_kafka.pieces import Pieces
 from penrose_kafka.source import KafkaSource
 
 PATIENCE = 30.0
@@ -35,7 +38,7 @@ class Read:
         self.longest = 0
 
     def add(self, chunk: Any) -> None:
-        self.longest = max(self.longest, chunk.batch.num_rows)
+        self.longest = max(self.longest, chunk.batch.num_rows + len(chunk.rejects))
         self.schema |= {field.name: field.type for field in chunk.batch.schema}
         for row in chunk.batch.to_pylist():
             self.rows[row[PARTITION]].append(row)
@@ -403,6 +406,40 @@ def ipc(table: pa.Table, rows: int | None = None) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=rows)
     return sink.getvalue().to_pybytes()
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("rx"), max_size=30), min_size=1, max_size=3),
+    st.integers(1, 12),
+    st.sets(st.integers(0, 2)),
+)
+def test_pieces_are_what_went_in_in_its_order(partitions: list[list[str]], rows: int, paused: set[int]) -> None:
+    """`r` a row, `x` a reject."""
+    names = [f"t/{number}" for number in range(len(partitions))]
+    places = [(n, o) for n, kinds in enumerate(partitions) for o, kind in enumerate(kinds) if kind == "r"]
+    rejects = [
+        Reject(names[n], o, "bad", b"") for n, kinds in enumerate(partitions) for o, k in enumerate(kinds) if k == "x"
+    ]
+    codes = pa.array([n for n, _ in places], pa.int32())
+    column = pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
+    batch = pa.record_batch({PARTITION: column, OFFSET: pa.array([o for _, o in places], pa.int64())})
+    pieces = Pieces()
+    pieces.add(Chunk(batch, tuple(rejects), [b"%d" % o for _, o in places]))
+    found: dict[str, list[int]] = {name: [] for name in names}
+    held = {f"t/{number}" for number in paused}
+    for but in (held, set()):
+        while (piece := pieces.take(rows, but)) is not None:
+            offsets = piece.batch.column(OFFSET).to_pylist()
+            assert piece.raw == [b"%d" % offset for offset in offsets]
+            here = set(piece.batch.column(PARTITION).to_pylist()) | {reject.partition for reject in piece.rejects}
+            [name] = here
+            assert name not in but
+            both = sorted(offsets + [reject.offset for reject in piece.rejects])
+            assert len(both) <= rows
+            assert len(both) == rows or name not in pieces.partitions
+            found[name] += both
+        assert pieces.partitions <= but
+    assert found == {name: list(range(len(kinds))) for name, kinds in zip(names, partitions, strict=True)}
 
 
 def arrow_topic(kafka: Broker) -> str:
