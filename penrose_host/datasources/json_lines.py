@@ -19,6 +19,7 @@ __all__ = ["JsonFramer", "JsonParser", "infer_json", "infer_objects", "read_obje
 
 _LF, _CR, _OPEN, _CLOSE = b"\n\r{}"
 _BLANK = b" \t\r"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _IN_ROW = re.compile(r"^JSON parse error: |(?:\.? in row \d+)$")
 #: Objects within objects deeper than this are left out of what is inferred.
 _DEPTH = 8
@@ -101,9 +102,12 @@ def read_objects(rows: Iterable[bytes]) -> list[dict[str, Any]]:
     objects = []
     for row in rows:
         try:
-            objects.append(json.loads(row))
+            item = json.loads(row.decode())
+            if _SURROGATE.search(row):
+                json.dumps(item, ensure_ascii=False).encode()  # half a pair is no text
         except (ValueError, RecursionError):
             continue  # a bad row: it is rejected when its turn comes
+        objects.append(item)
     return objects
 
 

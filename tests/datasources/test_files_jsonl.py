@@ -36,6 +36,22 @@ def test_types_are_read_off_the_first_rows(files, read, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        '{"s": "a text as long as a time \\ud800"}',
+        '{"\\udFFF": 1}',
+        '{"o": {"\\uD83D": 1}}',
+        '{"l": [["\\ude00\\ud83d"]]}',
+    ],
+)
+def test_half_a_surrogate_pair_among_the_first_rows_is_a_reject_and_no_column(files, read, tmp_path, line):
+    write(tmp_path / "a.jsonl", line, '{"s": "\\ud83d\\ude00", "\\ud83d\\ude00": 1}')
+    done = read(files(tmp_path / "a.jsonl"))
+    assert done.rows["a.jsonl"] == {1: {"s": "\U0001f600", "\U0001f600": 1}}
+    assert [(reject.offset, "surrogate" in reject.reason) for reject in done.rejects] == [(0, True)]
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("null", "not a JSON object"),
