@@ -62,7 +62,8 @@ class Columns:
         known = self.current
         found = {field.name: field.type for field in fields}
         names = self.new_among(found)
-        new = [pa.field(name, kind) for name, kind in found.items() if name in names][: MAX_COLUMNS - len(known)]
+        new = [pa.field(name, kind) for name, kind in found.items() if name in names]
+        new = new[: max(MAX_COLUMNS - len(known), 0)]
         if len(known) + len(new) and (new or self.schema is None):
             every = [*known, *new]
             if self.schema is None and self._wanted is not None:
@@ -91,4 +92,5 @@ class Columns:
                     f"the column {field.name!r} is read since the run began, but `columns` does not name it",
                     hint="put `columns` back, or start a new run in another run directory",
                 )
-        return schema
+        # Types that are given since are for columns that the stream has not had.
+        return pa.schema([*schema, *(field for field in self.typed if field.name not in schema.names)])

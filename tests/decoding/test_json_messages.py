@@ -42,8 +42,7 @@ def test_types_are_read_off_the_first_messages_and_then_fixed():
     )
     done = decoder.decode([b'{"i": 1.5}', b'{"i": 2, "x": 3}', b'{"i": "3"}'])
     assert rows_of(done) == {1: [{"i": 2, "x": 3.0, "t": None, "o": None}]}
-    assert done.faults == {0: pytest.approx(done.faults[0]), 2: "column 'i': \"3\" is not int64"}
-    assert "1.5" in done.faults[0]
+    assert done.faults == {0: "column 'i': 1.5 is not int64", 2: "column 'i': \"3\" is not int64"}
 
 
 @pytest.mark.parametrize("messages", [[], [None], [b""], [b"null"], [b"{}"], [b'{"a": null}'], [b'{"a":']])
@@ -222,6 +221,14 @@ def test_a_decoder_resumes_with_the_columns_it_had():
     for broken in ("?", "AAAA", decoder.state()[:40]):
         with pytest.raises(WrongStream, match="cannot be read"):
             make_decoder(DecoderOptions(), state=broken)
+
+
+def test_a_type_that_is_given_after_the_run_began_is_that_of_a_column_that_comes_late():
+    decoder = make_decoder(DecoderOptions())
+    decoder.infer([b'{"a": 1}'])
+    again = make_decoder(DecoderOptions(column_types={"late": "float64"}), state=decoder.state())
+    assert again.schema == pa.schema([("a", pa.int64()), ("late", pa.float64())])
+    assert again.decode([b'{"a": 2, "late": 1}']).batch.to_pylist() == [{"a": 2, "late": 1.0}]
 
 
 def test_tombstones_and_long_messages():
