@@ -103,6 +103,14 @@ def test_equal_keys_go_to_one_partition_in_order(kafka: Broker) -> None:
     assert all(found == sorted(found) for found in numbers(kafka, topic).values())
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(2), pa.dictionary(pa.int8(), pa.binary())])
+def test_keys_of_bytes_are_those_bytes_text_or_not(kafka: Broker, kind: pa.DataType) -> None:
+    topic = kafka.create_topic()
+    keys = [b"\xff\0", None, b"ab"]
+    publish(kafka.address, topic, pa.RecordBatch.from_pydict({"k": pa.array(keys).cast(kind)}), key="k")
+    assert [message.key() for message in kafka.consume(topic)] == keys
+
+
 def test_timestamps_come_from_a_column(kafka: Broker) -> None:
     topic = kafka.create_topic()
     publish(kafka.address, topic, rows(5_000, 3), timestamp="when")
@@ -271,6 +279,7 @@ def test_a_partition_that_is_not_there_is_an_error(kafka: Broker) -> None:
         ({"topic": "a b"}, "no topic's name"),
         ({"spread": "key"}, "needs a `key`"),
         ({"rows_per_message": 2}, "format: arrow"),
+        ({"patience": "25d"}, "less than or equal to"),
         ({"client": {"bootstrap.servers": "x"}}, "set `brokers`"),
         ({"client": {"sasl.password": "geheim"}}, "is a secret"),
     ],
@@ -300,9 +309,10 @@ def test_columns_that_do_not_fit_are_told(kafka: Broker, options: dict[str, Any]
         publish(kafka.address, kafka.create_topic(), rows(0, 1), **options)
 
 
-def test_times_before_1970_cannot_be_timestamps(kafka: Broker) -> None:
-    early = pa.RecordBatch.from_pydict({"when": pa.array([-1], pa.timestamp("ms"))})
-    with pytest.raises(SinkError, match="before 1970"):
+@pytest.mark.parametrize("when", [-1, 0])
+def test_times_that_are_not_after_the_beginning_of_1970_cannot_be_timestamps(kafka: Broker, when: int) -> None:
+    early = pa.RecordBatch.from_pydict({"when": pa.array([when], pa.timestamp("ms"))})
+    with pytest.raises(SinkError, match="not after 1970"):
         publish(kafka.address, kafka.create_topic(), early, timestamp="when")
 
 

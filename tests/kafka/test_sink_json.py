@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +103,24 @@ def test_every_type_has_its_json() -> None:
 def test_a_slice_of_rows_is_written_as_that_slice() -> None:
     batch = pa.RecordBatch.from_pydict({"n": list(range(10))})
     assert [json.loads(value)["n"] for value in json_values(batch.slice(3, 2))] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([0, 2**62], pa.timestamp("us", "UTC")),
+        pa.array([None, -(2**62)], pa.timestamp("s")),
+        pa.array([0, 2**31 - 1], pa.date32()),
+        pa.array([0, 86_400], pa.time32("s")),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_an_error_and_not_a_text_about_it(column: pa.Array) -> None:
+    batch = pa.RecordBatch.from_pydict({"n": pa.array([1, 2]), "when": column})
+    with pytest.raises(ValueError, match=r"column 'when': .* is out of range: <value out of range: "):
+        json_values(batch)
+
+
+def test_a_value_without_json_is_told_with_its_column() -> None:
+    batch = pa.RecordBatch.from_pydict({"n": pa.array([[5]], pa.list_(pa.duration("us")))})
+    with pytest.raises(ValueError, match="column 'n': a value of timedelta"):
+        json_values(batch)

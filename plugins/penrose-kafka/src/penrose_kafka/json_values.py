@@ -25,14 +25,18 @@ _CONTROL = "[\\x00-\\x1f]"
 
 
 def json_values(rows: pa.RecordBatch) -> list[bytes]:
-    """Each row as one object, with all columns in order. Raises `pa.ArrowInvalid` for a type that has no JSON."""
+    """Each row as one object, all columns in order. Raises ValueError, naming the column, where one has no JSON."""
     if not rows.num_rows:
         return []
     if not rows.num_columns:
         return [b"{}"] * rows.num_rows
     pieces: list[pa.Array | pa.Scalar] = []
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
-        pieces += [_string(("," if pieces else "{") + json.dumps(name) + ":"), _texts(column)]
+        try:
+            texts = _texts(column)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+        pieces += [_string(("," if pieces else "{") + json.dumps(name) + ":"), texts]
     joined = pc.binary_join_element_wise(*pieces, _string("}"), _EMPTY)  # the last is the separator
     return list(joined.cast(pa.large_binary()).to_pylist())
 
@@ -64,10 +68,12 @@ def _texts(column: pa.Array) -> pa.Array:
     elif pa.types.is_timestamp(kind):
         # What Arrow does for a zone costs ten times as much, and all that is wanted of it is UTC.
         naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
-        texts = naive.cast(pa.string()).cast(pa.large_string())
+        texts = _instants(naive)
         texts = pc.replace_substring(texts, pattern=" ", replacement="T", max_replacements=1)
         texts = _quoted(texts, "" if kind.tz is None else "Z")
-    elif pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_decimal(kind):
+    elif pa.types.is_date(kind) or pa.types.is_time(kind):
+        texts = _quoted(_instants(column))
+    elif pa.types.is_decimal(kind):
         texts = _quoted(column.cast(pa.string()).cast(pa.large_string()))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
         texts = _escaped(column.cast(pa.large_string()))
@@ -75,6 +81,14 @@ def _texts(column: pa.Array) -> pa.Array:
         found = (json.dumps(_plain(value), ensure_ascii=False, allow_nan=False) for value in column.to_pylist())
         texts = pa.array(found, pa.large_string())
     return texts.fill_null(_NULL)
+
+
+def _instants(column: pa.Array) -> pa.Array:
+    """Dates and times as text. Raises ValueError for one that no calendar has: Arrow makes a remark of it."""
+    texts = column.cast(pa.string()).cast(pa.large_string())
+    if pc.any(strange := pc.starts_with(texts, "<")).as_py():
+        raise ValueError(f"a {column.type} is out of range: {texts.filter(strange)[0].as_py()}")
+    return texts
 
 
 def _quoted(texts: pa.Array, end: str = "") -> pa.Array:

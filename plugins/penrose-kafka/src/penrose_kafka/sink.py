@@ -83,8 +83,6 @@ class KafkaSink(Sink):
         publisher.send_all(self.options.topic, self._values(rows), keys, numbers, stamps)
 
     def _values(self, rows: pa.RecordBatch) -> list[bytes]:
-        import pyarrow as pa
-
         published = rows.drop_columns([name for name in _ORIGIN if name in rows.schema.names])
         if self.options.format == "arrow":
             return [_stream(published.slice(row, 1)) for row in range(published.num_rows)]
@@ -92,7 +90,7 @@ class KafkaSink(Sink):
 
         try:
             return json_values(published)
-        except (pa.ArrowException, ValueError, OverflowError) as error:
+        except ValueError as error:
             raise self._failure(
                 f"a value has no JSON: {error}", "leave its column out, or set `format: arrow`"
             ) from error
@@ -147,7 +145,8 @@ class KafkaSink(Sink):
             return repeat(None)
         column = self._column(rows, self.options.key, "key")
         try:
-            text = column if pa.types.is_large_binary(column.type) else column.cast(pa.large_string())
+            # Bytes go as they are, text or not; other values as their text.
+            text = column if _is_bytes(column.type) else column.cast(pa.large_string())
             keys: list[bytes | None] = text.cast(pa.large_binary()).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise self._failure(f"the values of `key` ({self.options.key}) cannot be keys: {error}") from error
@@ -165,9 +164,11 @@ class KafkaSink(Sink):
                 f"the column of `timestamp` ({self.options.timestamp}) is of type {column.type}, no timestamp"
             )
         millis = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
-        if (least := pc.min(millis).as_py()) is not None and least < 0:
+        # 0 would be now to librdkafka.
+        if (least := pc.min(millis).as_py()) is not None and least <= 0:
             raise self._failure(
-                f"the column of `timestamp` ({self.options.timestamp}) has a time before 1970, which Kafka cannot keep",
+                f"the column of `timestamp` ({self.options.timestamp}) has a time that is not after "
+                "1970-01-01T00:00:00Z, which Kafka cannot keep",
                 "leave `timestamp` out: the rows have the column all the same",
             )
         stamps: list[int] = millis.fill_null(_NOW).to_pylist()
@@ -182,6 +183,13 @@ class KafkaSink(Sink):
 
     def _failure(self, what: str, hint: str | None = None) -> SinkError:
         return SinkError(f"cannot publish to {self.options.topic}: {what}", plugin="kafka", hint=hint)
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(is_it(kind) for is_it in kinds)
 
 
 def _stream(rows: pa.RecordBatch) -> bytes:

@@ -12,6 +12,8 @@ from penrose_kafka.options import ClientOptions, Servers
 
 __all__ = ["KafkaSinkOptions"]
 
+#: Librdkafka counts milliseconds in 32 bits; 24 days in microseconds.
+_LONGEST = 24 * 86_400_000_000
 #: What the sink has to decide itself, and what to set instead.
 _OWN = {
     "bootstrap.servers": "set `brokers`",
@@ -56,7 +58,10 @@ class KafkaSinkOptions(BaseModel):
         default=None, description="timestamp column that the messages' own timestamps come from; null: now"
     )
     patience: Duration = Field(
-        default=300_000_000, ge=1_000_000, description="how long a message may go unacknowledged before it is an error"
+        default=300_000_000,
+        ge=1_000_000,
+        le=_LONGEST,
+        description="how long a message may go unacknowledged before it is an error",
     )
     client: Annotated[ClientOptions, AfterValidator(_not_own)] = Field(
         default={}, description="any option of librdkafka; secrets as {env: NAME} or {file: PATH}"
