@@ -55,7 +55,7 @@ class KafkaSink(Sink):
         try:
             self._publisher = Publisher({**client, "message.timeout.ms": int(patience * 1000)})
         except KafkaException as error:
-            raise bad_option(error, self.options.client, "sink.client") from error
+            raise bad_option(error, self.options.client, "sink.client") from None  # it may hold a secret
         self._partitions = found_or_made(client, self.options.topic, self.options.partitions, min(patience, 60.0))
 
     def write(self, rows: pa.RecordBatch) -> None:
