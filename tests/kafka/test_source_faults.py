@@ -109,7 +109,7 @@ def test_a_topic_that_is_silent_after_a_cut_is_no_broker_that_is_away(kafka: Bro
             rows.until(lambda since=since: time.monotonic() - since > 0.7)
             proxy.go_on()
             back = time.monotonic()
-            rows.until(lambda back=back: time.monotonic() - back > 4)
+            rows.until(lambda back=back: time.monotonic() - back > 3.5)
     kafka.produce(topic, numbered_records(100, first=100))
 
 

@@ -10,6 +10,9 @@ from penrose_kafka.options import RegistryOptions
 
 __all__ = ["Registry"]
 
+#: So long one request may take; its client would wait for ever. Requests that fail are repeated a few times.
+TIMEOUT_SECONDS = 10.0
+
 
 class Registry:
     """Schema id → its text. Each is asked for once; a schema never changes."""
@@ -26,7 +29,11 @@ class Registry:
             ) from error
         try:
             self._client: Any = SchemaRegistryClient(
-                {"url": options.url, **resolved(options.client, "datasource.registry.client")}
+                {
+                    "url": options.url,
+                    "timeout": TIMEOUT_SECONDS,
+                    **resolved(options.client, "datasource.registry.client"),
+                }
             )
         except ValueError as error:
             raise ConfigError([("datasource.registry.client", str(error))]) from error
