@@ -51,6 +51,8 @@ class Connection:
         client = resolved(options.client, "datasource.client")
         config = {
             "fetch.wait.max.ms": 100,
+            # No group is joined: it is for so long that a commit waits for a broker, and reading with it.
+            "session.timeout.ms": 6000,
             # Once the prefetch is full: the client's own second would let a fast reader run dry.
             "fetch.queue.backoff.ms": 20,
             # A single answer must not be much more than the prefetch.
