@@ -123,9 +123,13 @@ class _Publisher:
     def _pull(self, reader: Reader, stop: Callable[[], bool]) -> str:
         unbounded = Capability.UNBOUNDED in self._source.capabilities
         idle = self._plan.idle / 1e6 if self._plan.idle is not None and unbounded else None
+        listening = time.monotonic()
         while True:
+            began = time.monotonic()
             if reason := self._work(stop):
                 return reason
+            if (now := time.monotonic()) - began > WAIT_SECONDS:
+                listening = now
             if self._ended:
                 return "end-of-stream"
             # What was taken since may have let a partition catch up: nothing else would ever resume it.
@@ -133,7 +137,8 @@ class _Publisher:
             reader.pause(self._intake.holding() if full else self._intake.ahead())
             if delivery := reader.get(WAIT_SECONDS):
                 self._accept(delivery)
-            if idle is not None:
+            # Who was not listened to while rows waited until they were due, or for the sink, was not silent.
+            if idle is not None and time.monotonic() - listening >= idle:
                 self._intake.idle(idle)
             if self._tell_if_due() and unbounded:
                 reader.compact(self.progress.position())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_support import EVENT_TIME, KeepingSink, chunk, plan
+from replay_support import EVENT_TIME, GivenSource, KeepingSink, chunk, plan
 
-from penrose_host import Reject, StopRequest, reader
+from penrose_host import Capability, Reject, StopRequest, reader
 from penrose_host.display import Display
 from penrose_host.errors import BadRow, DataError, SinkError
 from penrose_host.intake import AHEAD
@@ -358,3 +359,22 @@ def test_arrivals_can_be_paced_too() -> None:
     replay(made, pace=Pace(1.0, clock, clock.sleep))
     assert places(made) == [("b", 0), ("a", 0), ("a", 1)]
     assert clock.now == pytest.approx(1002.0, abs=TICK)
+
+
+def test_a_partition_is_not_silent_because_rows_of_others_are_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    for module in ("penrose_host.intake", "penrose_host.replay.publisher"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(GivenSource, "capabilities", frozenset({Capability.UNBOUNDED}))
+    second = 1_000_000
+    made = plan(
+        [
+            chunk([("a", 0, 0), ("a", 1, 5 * second), ("b", 0, 5 * second)]),
+            chunk([("a", 2, 20 * second)]),
+            chunk([("a", 3, 30 * second)]),
+            chunk([("b", 1, 10 * second)]),
+        ],
+        idle=50_000,
+    )
+    replay(made, pace=Pace(1.0, clock, clock.sleep))
+    assert places(made) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("a", 2), ("a", 3)]
