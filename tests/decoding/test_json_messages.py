@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import time
 
 import pyarrow as pa
@@ -134,10 +135,22 @@ def test_numbers_of_python_and_javascript_that_are_not_finite_are_floats():
     ("kind", "number"), [("float64", "9" * 400), ("float32", "1e39"), ("list<float32>", "[0, 1e39]")]
 )
 def test_a_number_too_large_for_its_column_is_a_fault_and_not_infinite(kind, number):
-    message = f'{{"x": {number}}}'
-    done = decoded('{"y": 1}', message, '{"y": 2}', options={"columns": ["x"], "column_types": {"x": kind}})
-    assert done.message.tolist() == [0, 2]
-    assert "too large" in done.faults[1]
+    options = {"columns": ["x"], "column_types": {"x": kind}}
+    elsewhere = ("", ', "s": "Infinity"', ', "y": -Infinity', ', "s": "\\\\\\"", "y": [Infinity]')
+    done = decoded('{"y": 1}', *(f'{{"x": {number}{more}}}' for more in elsewhere), '{"y": 2}', options=options)
+    assert done.message.tolist() == [0, 5]
+    assert sorted(done.faults) == [1, 2, 3, 4]
+    assert all(fault.startswith("column 'x': a number is too large for ") for fault in done.faults.values())
+
+
+def test_infinite_numbers_may_stand_beside_texts_about_them():
+    done = decoded(
+        '{"x": -Infinity, "s": "\\"Infinity"}',
+        '{"x": [Infinity, 1], "s": 1}',
+        '{"x": Infinity}',
+        options={"column_types": {"x": "float32", "s": "string"}},
+    )
+    assert (done.batch.column("x").to_pylist(), list(done.faults)) == ([-math.inf, math.inf], [1])
 
 
 def test_deep_nesting_is_passed_over_or_a_fault_and_never_a_crash():
@@ -270,6 +283,8 @@ tokens = st.sampled_from(
         b" ",
         b"NaN",
         b"Inf",
+        b"Infinity",
+        b"1e400",
         b"1",
     ]
 )

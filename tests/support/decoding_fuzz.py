@@ -38,6 +38,7 @@ TOKENS = {
         b"\x00",
         b"NaN",
         b"Inf",
+        b"Infinity",
         b'"a":',
         b"1e999",
     ],
