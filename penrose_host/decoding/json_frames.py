@@ -22,6 +22,8 @@ _OPEN, _CLOSE = b"{}"
 _BLANK = b" \t\r\n"
 #: What the parser takes for numbers, and JSON libraries do not.
 _NO_NUMBERS = re.compile(rb"(?:Inf|-NaN)[ \t\r\n]*[,}\]]")
+#: So many bytes are looked at together: what is made of them stays in the cache, and is no memory to ask for anew.
+_STRETCH = 256 << 10
 
 
 def looks_right(messages: Sequence[bytes], joined: bytes) -> bool:
@@ -63,6 +65,10 @@ def _fault(message: bytes) -> str | None:
 
 def _may_have_no_number(characters: npt.NDArray[np.uint8]) -> bool:
     """Whether `In` or `-N` is there, which is sooner known than what `_NO_NUMBERS` finds. A line end comes last."""
-    infinities = np.flatnonzero(characters == ord("I"))
-    others = np.flatnonzero(characters == ord("N"))
-    return bool((characters[infinities + 1] == ord("n")).any() or (characters[others - 1] == ord("-")).any())
+    for start in range(0, len(characters), _STRETCH):
+        stretch = characters[start : start + _STRETCH]
+        infinities = start + np.flatnonzero(stretch == ord("I"))
+        others = start + np.flatnonzero(stretch == ord("N"))
+        if (characters[infinities + 1] == ord("n")).any() or (characters[others - 1] == ord("-")).any():
+            return True
+    return False

@@ -13,7 +13,7 @@ from decoding_support import check, check_json, rows_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penrose_host.decoding import DecoderOptions, make_decoder
+from penrose_host.decoding import DecoderOptions, json_frames, make_decoder
 from penrose_host.decoding.columns import MAX_COLUMNS
 from penrose_host.errors import WrongStream
 
@@ -151,6 +151,14 @@ def test_infinite_numbers_may_stand_beside_texts_about_them():
         options={"column_types": {"x": "float32", "s": "string"}},
     )
     assert (done.batch.column("x").to_pylist(), list(done.faults)) == ([-math.inf, math.inf], [1])
+
+
+@pytest.mark.parametrize("stretch", range(1, 12))
+def test_what_is_no_number_is_found_wherever_it_stands(monkeypatch, stretch):
+    monkeypatch.setattr(json_frames, "_STRETCH", stretch)
+    decoder = make_decoder(DecoderOptions(column_types={"x": "float64"}))
+    for message in (b'{"x": Inf}', b'{"x": -Inf }', b'{"x":-NaN}', b'{"s": "I -N", "x": Inf}'):
+        assert list(decoder.decode([b'{"x": 1}', message]).faults) == [1]
 
 
 def test_deep_nesting_is_passed_over_or_a_fault_and_never_a_crash():
