@@ -40,6 +40,8 @@ class Proxy:
         self._places: dict[int, socket.socket] = {}
         self._accepts: dict[int, asyncio.Task[None]] = {}
         self._writers: set[asyncio.StreamWriter] = set()
+        #: All there ever were: a task that is cancelled in the wrong moment does not come to closing its own.
+        self._made: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._going = asyncio.Event()
         self._refusing = False
@@ -170,7 +172,9 @@ class Proxy:
             if isinstance(error, OSError):  # the broker is not there, and so is not its proxy
                 return
             raise
+        self._made.append(broker_out)
         client_in, client_out = await asyncio.open_connection(sock=connection)
+        self._made.append(client_out)
         ends = {client_out, broker_out}
         self._writers |= ends
         waiting: dict[int, Request] = {}
@@ -273,6 +277,9 @@ class Proxy:
         for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._made:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._made), return_exceptions=True)
         await asyncio.sleep(0)  # transports end in callbacks of their own
 
 
