@@ -132,6 +132,22 @@ def test_arrow_messages_hold_rows_as_they_are(kafka: Broker, share: int) -> None
     assert max(len(table) for table in found[0]) == share
 
 
+def test_arrow_messages_hold_no_more_of_a_dictionary_than_their_rows_need(kafka: Broker) -> None:
+    topic = kafka.create_topic()
+    kind = pa.dictionary(pa.int16(), pa.string(), ordered=True)
+    words = pa.DictionaryArray.from_arrays(
+        pa.array([9_999, None, 3], pa.int16()), pa.array([f"word {n:05}" for n in range(10_000)]), ordered=True
+    )
+    batch = pa.RecordBatch.from_pydict({"word": words, "n": [1, 2, 3]})
+    publish(kafka.address, topic, batch, format="arrow")
+    publish(kafka.address, topic, batch.slice(1), format="arrow", rows_per_message=2)
+    values = [message.value() or b"" for message in kafka.consume(topic)]
+    found = [pa.ipc.open_stream(value).read_all().column("word") for value in values]
+    assert [column.to_pylist() for column in found] == [["word 09999"], [None], ["word 00003"], [None, "word 00003"]]
+    assert {column.type for column in found} == {kind}
+    assert max(map(len, values)) < 2_000
+
+
 def test_the_options_of_the_page_publish(kafka: Broker) -> None:
     (text,) = (block.text for block in blocks(ROOT / "docs/kafka-dev.md") if block.language == "yaml")
     options = yaml.safe_load(text)["sink"]

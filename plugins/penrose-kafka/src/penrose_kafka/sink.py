@@ -192,9 +192,23 @@ def _is_bytes(kind: Any) -> bool:
     return any(is_it(kind) for is_it in kinds)
 
 
+def _with_own_dictionary(column: Any) -> pa.Array:
+    """A dictionary of what the rows hold: that of the whole stream does not go into every message."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not pa.types.is_dictionary(kind) or len(column.dictionary) <= len(column):
+        return column
+    used = column.indices.drop_null().unique()
+    indices = pc.index_in(column.indices, used).cast(kind.index_type)
+    return pa.DictionaryArray.from_arrays(indices, column.dictionary.take(used), ordered=kind.ordered)
+
+
 def _stream(rows: pa.RecordBatch) -> bytes:
     import pyarrow as pa
 
+    rows = pa.RecordBatch.from_arrays([_with_own_dictionary(column) for column in rows.columns], schema=rows.schema)
     sink: Any = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_batch(rows)
