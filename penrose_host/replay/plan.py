@@ -103,7 +103,9 @@ def load_plan(
     for option in options:
         place = option.partition("=")[0].strip()
         if place.partition(".")[0] not in _KEYS:
-            faults.append((f"-o {place}", "a replay takes options of `datasource` and `sink` only"))
+            faults.append(
+                (f"-o {place}", "a replay takes options of `datasource` and `sink`, `features.event_time` and `idle`")
+            )
     asked = None
     try:
         asked = _Asked.model_validate(merged.data)

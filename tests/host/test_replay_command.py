@@ -118,7 +118,7 @@ WHOLE = ["files", *FILES, *TO, "--event-time", "ts"]
         (["files", *FILES, "--to", "lines", "--event-time", "ts"], 2, "sink.topic: is missing"),
         (["files", "--to", "lines", "--topic", "o", "--event-time", "ts"], 2, "datasource.path: is missing"),
         (["files", *FILES, *TO, "--event-time", "[a"], 2, "--event-time: "),
-        ([*WHOLE, "-o", "executor.x=1"], 2, "-o executor.x: "),
+        ([*WHOLE, "-o", "executor.x=1"], 2, "-o executor.x: a replay takes options of `datasource` and `sink`, `feat"),
         (["files", *FILES, *TO, "--event-time", "word"], 4, "format: iso8601"),
         (["files", *FILES, *TO, "--event-time", "tz"], 4, "no column 'tz'"),
         (["no.yaml", "--to", "lines"], 2, "no.yaml: cannot be read"),
