@@ -13,6 +13,7 @@ from penrose_host.decoding.columns import Columns
 from penrose_host.decoding.decoder import Decoder, Rows
 from penrose_host.decoding.framing import Payloads
 from penrose_host.decoding.options import DecoderOptions
+from penrose_host.errors import WrongStream
 
 __all__ = ["CsvDecoder"]
 
@@ -25,9 +26,16 @@ class CsvDecoder(Decoder):
     """Fields are columns, called as `columns` says. A line end may follow the row."""
 
     def __init__(self, options: DecoderOptions, columns: Columns) -> None:
+        """Raises WrongStream where a field has no type in a run that goes on: no message is looked at for one."""
         super().__init__(options, columns)
         assert options.columns is not None
         self._names = options.columns
+        schema = columns.schema
+        if schema is not None and (new := [name for name in self._names if name not in schema.names]):
+            raise WrongStream(
+                f"`columns` names fields that the run did not begin with: {', '.join(new)}",
+                hint="give their types in `column_types`, or start a new run in another run directory",
+            )
         self._dialect = options.csv
         self._delimiter = options.csv.delimiter or ","
         self._framer = CsvFramer(self._delimiter, options.csv.quote, len(self._names), options.max_message_bytes)

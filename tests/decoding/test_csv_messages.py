@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penrose_host.decoding import DecoderOptions, make_decoder
+from penrose_host.errors import WrongStream
 
 quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 TYPED = DecoderOptions(format="csv", columns=["n", "s"], column_types={"n": "int64", "s": "string"})
@@ -129,3 +130,14 @@ def test_whatever_comes_is_a_row_as_python_reads_it_or_a_fault(messages, options
     done = check(options, make_decoder(options), messages)
     for index, (row,) in rows_of(done).items():
         check_csv(messages[index], row, done.batch.schema)
+
+
+def test_a_field_that_is_named_after_the_run_began_needs_a_type():
+    decoder = make_decoder(DecoderOptions(format="csv", columns=["a", "b"]))
+    decoder.infer([b"1,x"])
+    more = DecoderOptions(format="csv", columns=["a", "c", "b"])
+    with pytest.raises(WrongStream, match=r"did not begin with: c\n.*`column_types`"):
+        make_decoder(more, state=decoder.state())
+    typed = more.model_copy(update={"column_types": {"c": "int64"}})
+    again = make_decoder(typed, state=decoder.state())
+    assert again.decode([b"1,2,x"]).batch.to_pylist() == [{"a": 1, "b": "x", "c": 2}]
