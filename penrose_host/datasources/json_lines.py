@@ -128,11 +128,14 @@ def _fields(objects: Iterable[dict[str, Any]], depth: int, unknown: pa.DataType)
 def _type(values: list[Any], depth: int, unknown: pa.DataType) -> pa.DataType | None:
     """The type of most of the values; `unknown` where all are null; None where nested too deeply, or without a key."""
     kinds = {bool: bool, int: float, float: float, str: str, list: list, dict: dict}
-    counts = Counter(kinds[type(value)] for value in values if value is not None)
+    given = [value for value in values if value is not None]
+    if pa.types.is_null(unknown):  # then what is empty has no say: it would make no column of what is not
+        given = [value for value in given if value not in ([], {})] or given
+    counts = Counter(kinds[type(value)] for value in given)
     if not counts:
         return unknown
     kind = counts.most_common(1)[0][0]
-    chosen = [value for value in values if value is not None and kinds[type(value)] is kind]
+    chosen = [value for value in given if kinds[type(value)] is kind]
     if kind is bool:
         return pa.bool_()
     if kind is float:

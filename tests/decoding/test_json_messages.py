@@ -189,6 +189,13 @@ def test_a_key_is_a_column_once_it_has_a_value():
     assert not done.faults
 
 
+def test_empty_values_do_not_keep_others_from_making_a_column():
+    decoder = make_decoder(DecoderOptions())
+    done = decoder.decode([b'{"a": {}, "o": {"k": []}}'] * 3 + [b'{"a": [1], "o": {"k": "x"}}', b'{"a": null}'])
+    assert done.batch.to_pylist() == [{"a": [1], "o": {"k": "x"}}, {"a": None, "o": None}]
+    assert list(done.faults) == [0, 1, 2]
+
+
 def test_new_keys_inside_of_objects_are_passed_over():
     decoder = make_decoder(DecoderOptions())
     decoder.infer([b'{"o": {"k": 1}, "l": [{"k": 1}]}'])
