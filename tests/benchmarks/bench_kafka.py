@@ -100,8 +100,10 @@ def ours(brokers: str, topic: str, ends: dict[str, int]) -> dict[str, float]:
     """The datasource: the same messages as Arrow columns."""
     import penrose_kafka.messages  # noqa: F401 - imports are not measured
     from penrose_host import EndOfStream
+    from penrose_host.decoding import DecoderOptions, make_decoder
     from penrose_kafka.source import KafkaSource
 
+    make_decoder(DecoderOptions(format="raw")).decode([b""])  # Arrow imports pandas with the first list, where it is
     options = {"brokers": brokers, "topics": topic, "end": ends, "decoder": {"format": "raw"}}
     source = KafkaSource(KafkaSource.Options(**options))
     source.open(dict.fromkeys(source.partitions()))
