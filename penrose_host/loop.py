@@ -100,7 +100,8 @@ class Loop:
             # Also where nothing came: partitions that nobody waits for any more let others go on.
             self.reader.pause(trainer.intake.ahead())
             delivery = self.reader.get(WAIT_SECONDS)
-            if idle is not None:
+            # Not while something is queued: it may be rows of those that seem silent.
+            if idle is not None and delivery is None:
                 trainer.idle(idle, self._bounded)
             if delivery is None:
                 # Twice the same: what became certain by the partitions that came to the bound has been worked through.
@@ -108,6 +109,7 @@ class Loop:
                 if self._all_bounded() and seen == last:
                     return "until"
                 continue
+            seen = None
             trainer.intake.assign(delivery.assigned)
             self.session.forget(delivery.forgotten)
             self.session.take(delivery.rows, delivery.rejects, delivery.stamps)

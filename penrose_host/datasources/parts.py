@@ -78,11 +78,13 @@ def make_part(
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """The rows of a table in one batch."""
+    """The rows of a table in one batch. Raises ArrowCapacityError for more text than a column of one batch can hold."""
+    if not table.num_rows:
+        return pa.RecordBatch.from_pylist([], schema=table.schema)
     batches = table.combine_chunks().to_batches()
-    if len(batches) == 1:
-        return batches[0]
-    return pa.RecordBatch.from_pylist([], schema=table.schema)
+    if len(batches) > 1:
+        raise pa.ArrowCapacityError(f"{table.num_rows} rows have more than 2 GiB of text in one column")
+    return batches[0]
 
 
 def beyond_end(file: DataFile, offset: int, rows: int) -> WrongStream:

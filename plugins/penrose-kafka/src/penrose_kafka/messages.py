@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from penrose_host.decoding import Decoder
     from penrose_kafka.options import Metadata
 
-__all__ = ["Fetched", "chunk_of", "fetched"]
+__all__ = ["Fetched", "chunk_of", "fetched", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Messages as arrays: `partition` are places in `names`; `values` are the bytes, None where there are none."""
+    """Messages as arrays: `partition` are places in `names`; `values` are the bytes, None where there are none.
+
+    `messages` themselves are kept only where columns are made of what lies beside the values.
+    """
 
     messages: Sequence[Message]
     values: list[bytes | None]
@@ -37,7 +40,7 @@ class Fetched:
         """Some of them, in order."""
         index = kept.tolist()
         return Fetched(
-            [self.messages[i] for i in index],
+            [self.messages[i] for i in index] if self.messages else (),
             [self.values[i] for i in index],
             self.names,
             self.partition[kept],
@@ -65,8 +68,11 @@ class _Raw(Sequence[bytes]):
         return len(self._message)
 
 
-def fetched(messages: Sequence[Message], names: Sequence[str], places: Mapping[str, Int32]) -> Fetched:
-    """The arrays of messages without an error. `places`: topic → number of a partition → its place in `names`."""
+def fetched(messages: Sequence[Message], names: Sequence[str], places: Mapping[str, Int32], *, keep: bool) -> Fetched:
+    """The arrays of messages without an error. `places`: topic → number of a partition → its place in `names`.
+
+    `keep`: the messages themselves, too.
+    """
     count = len(messages)
     number = np.fromiter(map(Message.partition, messages), dtype=np.int32, count=count)
     if len(places) == 1:
@@ -79,7 +85,20 @@ def fetched(messages: Sequence[Message], names: Sequence[str], places: Mapping[s
             here = np.flatnonzero(topics == topic)
             partition[here] = table[number[here]]
     offset = np.fromiter(map(Message.offset, messages), dtype=np.int64, count=count)
-    return Fetched(messages, list(map(Message.value, messages)), names, partition, offset)
+    return Fetched(messages if keep else (), list(map(Message.value, messages)), names, partition, offset)
+
+
+def joined(parts: Sequence[Fetched]) -> Fetched:
+    """Messages that were fetched one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Fetched(
+        [message for part in parts for message in part.messages],
+        [value for part in parts for value in part.values],
+        parts[0].names,
+        np.concatenate([part.partition for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+    )
 
 
 def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata, first: Int64) -> Chunk:

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from penrose_host.decoding import Decoder
     from penrose_kafka.committing import Commits
     from penrose_kafka.letters import LetterTopic
+    from penrose_kafka.messages import Fetched
     from penrose_kafka.pieces import Pieces
 
 __all__ = ["KafkaSource"]
 
-#: So many messages the client hands over at a time, at most.
-AT_ONCE = 100_000
+#: So many messages the client hands over at a time.
+AT_ONCE = 2048
+#: Of messages with many rows each, so many are decoded at a time at most.
+MOST_SHARED = 1024
 
 
 class KafkaSource(DataSource):
@@ -162,18 +165,11 @@ class KafkaSource(DataSource):
             return piece
         if self._ends and len(self.ended()) == len(self._next):
             raise EndOfStream
-        wanted = min(max_rows, AT_ONCE) if self._decoding.rows_per_message == 1 else self._share
-        messages = self._connection.consumer.consume(wanted, 0)
-        if not messages:
-            messages = self._connection.consumer.consume(1, timeout)
-            if messages and wanted > 1:
-                messages += self._connection.consumer.consume(wanted - 1, 0)
-        self._connection.check(bool(messages))
-        messages = self._without_errors(messages)
-        chunk = self._chunk(messages) if messages else None
-        if chunk is None or self._decoding.rows_per_message == 1:
+        got = self._fetch(max_rows if self._decoding.rows_per_message == 1 else self._share, timeout)
+        chunk = self._chunk(got) if got is not None else None
+        if got is None or chunk is None or self._decoding.rows_per_message == 1:
             return chunk
-        return self._cut(chunk, len(messages), max_rows)
+        return self._cut(chunk, len(got), max_rows)
 
     def pause(self, partitions: Collection[str]) -> None:
         self._paused = frozenset(partitions)
@@ -290,14 +286,36 @@ class KafkaSource(DataSource):
             self._connection.consumer.pause([placed(name)])
         self._finish(name, low)
 
-    def _chunk(self, messages: list[Message]) -> Chunk | None:
+    def _fetch(self, wanted: int, timeout: float) -> Fetched | None:
+        """So many messages, or what is there now; None where none comes within `timeout` seconds."""
+        from penrose_kafka.messages import fetched, joined
+
+        consumer, keep = self._connection.consumer, bool(self.options.metadata.columns())
+        parts: list[Fetched] = []
+        while wanted > 0:
+            # In parts: ten thousand message objects at a time cost twice as much each as two thousand.
+            size = min(wanted, AT_ONCE)
+            messages = consumer.consume(size, 0)
+            if not messages and not parts:
+                messages = consumer.consume(1, timeout)
+                size = len(messages)
+                self._connection.check(bool(messages))
+            came = len(messages)
+            if messages := self._without_errors(messages):
+                parts.append(fetched(messages, self._names, self._places, keep=keep))
+            del messages  # before the next ones are made
+            wanted -= came
+            if came < size or not came:
+                break
+        return joined(parts) if parts else None
+
+    def _chunk(self, got: Fetched) -> Chunk | None:
         import numpy as np
 
-        from penrose_kafka.messages import chunk_of, fetched
+        from penrose_kafka.messages import chunk_of
 
         if self._decoding.schema is None:
             self._fix_columns()
-        got = fetched(messages, self._names, self._places)
         for place in np.unique(got.partition).tolist():
             # In order: the last one of a partition is its latest.
             last = int(got.offset[len(got) - 1 - int(np.argmax(got.partition[::-1] == place))])
@@ -320,7 +338,7 @@ class KafkaSource(DataSource):
     def _cut(self, chunk: Chunk, messages: int, max_rows: int) -> Chunk | None:
         """The first rows of these; the others are kept. Takes next as many messages as should have `max_rows`."""
         rows = max(chunk.batch.num_rows + len(chunk.rejects), 1)
-        self._share = max(min(self._share * 2, max_rows * messages // rows, AT_ONCE), 1)
+        self._share = max(min(self._share * 2, max_rows * messages // rows, MOST_SHARED), 1)
         if rows <= max_rows:
             return chunk
         if self._pieces is None:
