@@ -81,7 +81,7 @@ class Places:
                 "the topic was made anew, or lost messages: start a new run in another run directory, with "
                 "`datasource.start` where it should begin"
             )
-            if name in self.expected:
+            if name in self.expected or self._connection.assigned:
                 raise SourceError(what, plugin="kafka", partition=name, offset=offset, hint=hint)
             raise WrongStream(what, hint=hint)
         if offset >= low:
