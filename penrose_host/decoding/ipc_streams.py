@@ -107,7 +107,7 @@ def _plain(array: Any, most_bytes: int) -> pa.Array:
 def _is_zone(name: str) -> bool:
     try:
         pa.lib.string_to_tzinfo(name)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, LookupError):  # the second where pytz is installed
         return False
     return True
 

@@ -18,7 +18,7 @@ class StagedKafka(KafkaSource):
 
     def open(self, assignment: Mapping[str, int | None]) -> None:
         reach("source: open")
-        for at in self._client.committed([placed(name) for name in assignment], timeout=30):
+        for at in self._connection.consumer.committed([placed(name) for name in assignment], timeout=30):
             name = f"{at.topic}/{at.partition}"
             assert (assignment.get(name) or 0) >= at.offset, f"{name}: {assignment} is behind the commit of {at.offset}"
         super().open(assignment)
