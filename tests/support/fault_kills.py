@@ -29,13 +29,18 @@ def kill_one_by_one(
     """Kill a job at each aim in turn, then let it end; returns the jobs this took, usually one.
 
     How far a run comes between two kills is the machine's doing. Where one has ended before an aim was reached,
-    the next of `jobs` is started, and killed there. `check` is called with the job after each kill.
+    the next of `jobs` is killed at the aim before (a recovery has something to recover from then) and at this one.
+    `check` is called with the job after each kill.
     """
     ran = [next(jobs)]
+    before: Aim | None = None
     for aim in aims:
         if workplace.kill_if_reached(suite, aim, "run", ran[-1]) is None:
             ran.append(next(jobs))
+            if before is not None and workplace.kill_if_reached(suite, before, "run", ran[-1]) is None:
+                ran.append(next(jobs))
             workplace.kill_at(suite, aim, "run", ran[-1])
+        before = aim
         check(ran[-1])
     workplace.penrose("run", ran[-1]).check()
     return ran
