@@ -71,7 +71,8 @@ class Plugin:
     api_version: ClassVar[int]
     #: A pydantic model with `extra="forbid"`: its fields, defaults and descriptions are the plugin's options.
     Options: ClassVar[type[BaseModel]]
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    #: Of the class; an instance whose options say otherwise (a stream with an end) may set its own.
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, options: BaseModel) -> None:
         """Keep the options. Opening files, sockets or frameworks waits for `open`, `setup` or `run`."""

@@ -52,7 +52,7 @@ class ClickstreamSource(DataSource):
         super().__init__(options)
         if options.rows is not None:
             # This stream does end.
-            self.capabilities = frozenset({Capability.SEEK})  # type: ignore[misc]
+            self.capabilities = frozenset({Capability.SEEK})
         self._model: ClickModel | None = None
         self._next: dict[str, int] = {}
         self._parts: dict[str, Part] = {}

@@ -7,7 +7,7 @@ from itertools import cycle, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penrose_host.errors import SinkError
-from penrose_host.interfaces import Capability, Sink
+from penrose_host.interfaces import Sink
 from penrose_kafka.sink_options import KafkaSinkOptions
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class KafkaSink(Sink):
 
     api_version: ClassVar[int] = 1
     Options = KafkaSinkOptions
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
     options: KafkaSinkOptions
 
     def __init__(self, options: KafkaSinkOptions) -> None:

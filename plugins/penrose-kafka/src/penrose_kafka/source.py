@@ -49,12 +49,10 @@ class KafkaSource(DataSource):
 
     options: KafkaOptions
 
-    def __new__(cls, options: KafkaOptions) -> KafkaSource:
-        """With `end` the source is another one, which ends."""
-        return object.__new__(_BoundedSource if options.end is not None and cls is KafkaSource else cls)
-
     def __init__(self, options: KafkaOptions) -> None:
         super().__init__(options)
+        if options.end is not None:
+            self.capabilities = self.capabilities - {Capability.UNBOUNDED}
         self._connection = Connection(options)
         self._where = Places(self._connection, options)
         self._decoder: Decoder | None = None
@@ -381,9 +379,3 @@ class KafkaSource(DataSource):
         if less := self._held - held:
             self._connection.consumer.resume([placed(name) for name in less])
         self._held = frozenset(held)
-
-
-class _BoundedSource(KafkaSource):
-    """A stream that ends."""
-
-    capabilities = frozenset({Capability.SEEK, Capability.COMMIT})
