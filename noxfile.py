@@ -68,9 +68,9 @@ def wheels(session: nox.Session) -> None:
     for path in tests:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
     wheels = [str(path) for path in sorted(built.glob("*.whl"))]
-    extras = {name(path).replace("-", "_"): text for path, text in EXTRAS.items()}
-    wanted = [wheel + extras.get(Path(wheel).name.partition("-")[0], "") for wheel in wheels]
-    session.install("-c", "constraints.txt", *wanted, *TEST_TOOLS)
+    session.install("-c", "constraints.txt", *wheels, *TEST_TOOLS)
+    # Apart: of a wheel's file with extras pip does not see that it is what the other wheels ask for.
+    session.install("-c", "constraints.txt", *(name(path) + extras for path, extras in EXTRAS.items()))
     # An environment that is used again has wheels of the same version, and pip would leave them.
     session.install("--no-deps", "--force-reinstall", *wheels)
     # Without the folder where it starts on its path, a child process of a test finds the wheel and not this tree.
