@@ -100,10 +100,10 @@ class Loop:
             # Also where nothing came: partitions that nobody waits for any more let others go on.
             self.reader.pause(trainer.intake.ahead())
             delivery = self.reader.get(WAIT_SECONDS)
-            # Not while something is queued: it may be rows of those that seem silent.
-            if idle is not None and delivery is None:
-                trainer.idle(idle, self._bounded)
             if delivery is None:
+                # Not while something is queued: it may be rows of those that seem silent.
+                if idle is not None:
+                    trainer.idle(idle, self._bounded)
                 # Twice the same: what became certain by the partitions that came to the bound has been worked through.
                 last, seen = seen, self._state()
                 if self._all_bounded() and seen == last:

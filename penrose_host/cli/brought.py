@@ -59,12 +59,8 @@ def run(record: Record, options: argparse.Namespace) -> int:
     """Run the command that was parsed. What it raises, and is no error of Penrose's own, becomes PluginBroken."""
     if not callable(command := getattr(options, "command", None)):
         raise PluginIncompatible(
-            f"command plugin {record.name!r} of {record.dist} {record.version}: "
-            f"{record.target} gave the parser nothing to run",
-            plugin=record.name,
-            kind=record.kind,
-            dist=record.dist,
-            version=record.version,
+            f"{record.title}: {record.target} gave the parser nothing to run",
+            **record.names,
             hint="its author has to call `parser.set_defaults(command=…)`, for each of its actions",
         )
     try:
@@ -79,11 +75,7 @@ def run(record: Record, options: argparse.Namespace) -> int:
 def _broken(record: Record, error: Exception) -> PluginBroken:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return PluginBroken(
-        f"command plugin {record.name!r} of {record.dist} {record.version} raised {told(error)}\n"
-        f"  {frame.filename}:{frame.lineno}, in {frame.name}",
-        plugin=record.name,
-        kind=record.kind,
-        dist=record.dist,
-        version=record.version,
+        f"{record.title} raised {told(error)}\n  {frame.filename}:{frame.lineno}, in {frame.name}",
+        **record.names,
         hint="to see all of it, add --traceback to the command",
     )

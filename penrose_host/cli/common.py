@@ -7,12 +7,19 @@ import os
 
 from penrose_host.errors import ConfigError
 
-__all__ = ["add_restrictions", "add_traceback", "allowed_dists", "blocked"]
+__all__ = ["add_option", "add_restrictions", "add_traceback", "allowed_dists", "blocked"]
 
 
 def add_traceback(parser: argparse._ActionsContainer) -> None:
     """`--traceback`, which every command has."""
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+
+
+def add_option(parser: argparse._ActionsContainer, example: str) -> None:
+    """`-o`, for commands that take values of a job."""
+    parser.add_argument(
+        "-o", "--option", metavar="A.B=VALUE", action="append", default=[], help=f"set one value, as in {example}"
+    )
 
 
 def add_restrictions(parser: argparse._ActionsContainer, *, nested: bool = False) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_restrictions, allowed_dists, blocked
+from penrose_host.cli.common import add_option, add_restrictions, allowed_dists, blocked
 
 if TYPE_CHECKING:
     from penrose_host.config.resolve import Resolved
@@ -25,14 +25,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     for kind in ("environment", "datasource", "executor", "embedding"):
         what.add_argument(f"--{kind}", metavar="NAME", help=f"the {kind} plugin, or DIST:NAME")
     what.add_argument("-p", "--plugin", metavar="NAME", action="append", default=[], help="one more hook plugin")
-    what.add_argument(
-        "-o",
-        "--option",
-        metavar="A.B=VALUE",
-        action="append",
-        default=[],
-        help="set one value, as in datasource.path=data.csv",
-    )
+    add_option(what, "datasource.path=data.csv")
     what.add_argument("--until", metavar="rows=N|event_time=T|now", help="stop there, before the stream ends")
     what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")
     add_restrictions(what)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
+from penrose_host.cli.common import add_option, add_restrictions, add_traceback, allowed_dists, blocked
 from penrose_host.cli.jobflags import add_log_format, log_format
 
 if TYPE_CHECKING:
@@ -21,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("datasource", metavar="DATASOURCE", help="a datasource plugin, or DIST:NAME; or a job file")
     what = parser.add_argument_group("from where, and to where (a flag beats a PENROSE_* variable beats the file)")
     what.add_argument("--to", metavar="SINK", required=True, help="the sink plugin, or DIST:NAME")
-    what.add_argument(
-        "-o",
-        "--option",
-        metavar="A.B=VALUE",
-        action="append",
-        default=[],
-        help="set one value, as in datasource.path=data.csv or sink.topic=clicks",
-    )
+    add_option(what, "datasource.path=data.csv or sink.topic=clicks")
     what.add_argument("--topic", metavar="T", help="short for -o sink.topic=T")
     add_restrictions(what)
     how = parser.add_argument_group("this replay")
@@ -90,8 +82,10 @@ def _summary(done: Replayed) -> str:
 
 
 def _instant(micros: int) -> str:
+    from penrose_host.config.instants import format_instant
+
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
+        return format_instant(micros)
     except OverflowError:
         return f"{micros} µs since 1970"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from penrose_host.config.durations import Duration
-from penrose_host.datasources.type_names import check_type_name
+from penrose_host.datasources.column_options import Columns, ColumnTypes
 
 __all__ = ["Compression", "CsvDialect", "CsvOptions", "FilesOptions", "Format"]
 
@@ -80,8 +80,8 @@ class FilesOptions(_Options):
     )
     format: Literal["auto"] | Format = Field(default="auto", description="auto: by each file's suffix")
     compression: Literal["auto"] | Compression = Field(default="auto", description="auto: by each file's suffix")
-    columns: list[str] | None = Field(default=None, description="read only these columns; by default all")
-    column_types: dict[str, str] = Field(
+    columns: Columns = Field(default=None, description="read only these columns; by default all")
+    column_types: ColumnTypes = Field(
         default={},
         description="column → type (`int64`, `float64`, `string`, `bool`, `timestamp[us, UTC]`, `list<int64>`, …); "
         "the types of other columns are read off the first rows of the first file, and then fixed",
@@ -117,18 +117,4 @@ class FilesOptions(_Options):
     def _not_empty(cls, value: list[str]) -> list[str]:
         if not all(value):
             raise ValueError("a path is empty")
-        return value
-
-    @field_validator("columns")
-    @classmethod
-    def _distinct(cls, value: list[str] | None) -> list[str] | None:
-        if value is not None and (not value or len(set(value)) != len(value)):
-            raise ValueError("name at least one column, each once")
-        return value
-
-    @field_validator("column_types")
-    @classmethod
-    def _known_types(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value.values():
-            check_type_name(name)
         return value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from penrose_host.datasources.column_options import Columns, ColumnTypes
 from penrose_host.datasources.file_options import CsvDialect
-from penrose_host.datasources.type_names import check_type_name
 
 __all__ = ["DecoderOptions"]
 
@@ -22,10 +22,10 @@ class DecoderOptions(BaseModel):
         description="json: an object; csv: a row without header; avro: a record; arrow: an IPC stream; "
         "raw: the bytes as they are, in the column `value`",
     )
-    columns: list[str] | None = Field(
+    columns: Columns = Field(
         default=None, description="only these columns; by default all. csv: the names of all fields, in order"
     )
-    column_types: dict[str, str] = Field(
+    column_types: ColumnTypes = Field(
         default={},
         description="column → type (`int64`, `float64`, `string`, `bool`, `timestamp[us, UTC]`, `list<int64>`, …); "
         "other columns get theirs from the first messages, or from their schema",
@@ -45,20 +45,6 @@ class DecoderOptions(BaseModel):
     tombstones: Literal["bad", "ignore"] = Field(
         default="bad", description="what a message without a value is: a bad row, or passed over"
     )
-
-    @field_validator("columns")
-    @classmethod
-    def _distinct(cls, value: list[str] | None) -> list[str] | None:
-        if value is not None and (not value or len(set(value)) != len(value)):
-            raise ValueError("name at least one column, each once")
-        return value
-
-    @field_validator("column_types")
-    @classmethod
-    def _known_types(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value.values():
-            check_type_name(name)
-        return value
 
     @model_validator(mode="after")
     def _fit(self) -> DecoderOptions:

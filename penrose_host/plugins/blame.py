@@ -38,12 +38,7 @@ def blaming(selected: Collection[Selected]) -> Iterator[None]:
         plugin, where = found
         record = plugin.record
         raise PluginBroken(
-            f"{record.kind} plugin {record.name!r} of {record.dist} {record.version} raised {told(error)}\n  {where}",
-            plugin=record.name,
-            kind=record.kind,
-            dist=record.dist,
-            version=record.version,
-            hint=_hint(error),
+            f"{record.title} raised {told(error)}\n  {where}", hint=_hint(error), **record.names
         ) from error
 
 

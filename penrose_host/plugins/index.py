@@ -50,6 +50,16 @@ class Record:
     target: str
     fault: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The plugin, as errors name it."""
+        return f"{self.kind} plugin {self.name!r} of {self.dist} {self.version}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The same as arguments of a `PluginError`."""
+        return {"plugin": self.name, "kind": self.kind, "dist": self.dist, "version": self.version}
+
 
 @dataclass(frozen=True, slots=True)
 class Index:

@@ -129,14 +129,7 @@ def _incompatibility(kind: Kind, found: object) -> str | None:
 
 
 def _incompatible(record: Record, found: object, wrong: str) -> PluginIncompatible:
-    return PluginIncompatible(
-        f"{_origin(record)}: {record.target} {wrong}",
-        plugin=record.name,
-        kind=record.kind,
-        dist=record.dist,
-        version=record.version,
-        hint=_remedy(record, found),
-    )
+    return PluginIncompatible(f"{record.title}: {record.target} {wrong}", hint=_remedy(record, found), **record.names)
 
 
 def _accepted() -> list[int]:
@@ -158,10 +151,6 @@ def _remedy(record: Record, found: object) -> str:
     return f"look for a release that fits this host: pip install --upgrade {record.dist} penrose-host"
 
 
-def _origin(record: Record) -> str:
-    return f"{record.kind} plugin {record.name!r} of {record.dist} {record.version}"
-
-
 def _shown(cause: BaseException) -> str:
     return f"{told(cause)} (the program would have ended)" if isinstance(cause, SystemExit) else told(cause)
 
@@ -170,11 +159,8 @@ def _broken(record: Record, what: str) -> PluginBroken:
     from penrose_host.plugins.editable import reinstall  # only what is broken needs it
 
     return PluginBroken(
-        f"{_origin(record)} is broken: {what}",
-        plugin=record.name,
-        kind=record.kind,
-        dist=record.dist,
-        version=record.version,
+        f"{record.title} is broken: {what}",
+        **record.names,
         hint=f"try: {reinstall(record.dist)}   "
         f"(to see where it fails: penrose plugins show {record.name} --traceback; all that is wrong: penrose doctor)",
     )

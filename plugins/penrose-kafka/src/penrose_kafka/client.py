@@ -77,23 +77,25 @@ def explain(
     """
     from confluent_kafka import KafkaError as Code
 
+    from penrose_kafka.codes import FORBIDDEN, REFUSED, UNKNOWN
+
     code, text = error.code(), error.str() + (f" ({why})" if why else "")
     at: Any = {"plugin": "kafka", "partition": partition, "offset": offset}
     where = f" of {partition}" if partition is not None else ""
-    if code in (Code._AUTHENTICATION, Code.SASL_AUTHENTICATION_FAILED, Code._SSL):
+    if code in REFUSED:
         return SourceError(
             f"the brokers {brokers} refused the connection: {text}",
             hint="check `datasource.client`: security.protocol, sasl.mechanism, sasl.username, sasl.password, "
             "ssl.ca.location",
             **at,
         )
-    if code in (Code.TOPIC_AUTHORIZATION_FAILED, Code.GROUP_AUTHORIZATION_FAILED, Code.CLUSTER_AUTHORIZATION_FAILED):
+    if code in FORBIDDEN:
         return SourceError(
             f"the brokers {brokers} do not allow this{where}: {text}",
             hint="grant this user READ on the topics and on the group (`datasource.group`; null commits nowhere)",
             **at,
         )
-    if code in (Code.UNKNOWN_TOPIC_OR_PART, Code._UNKNOWN_TOPIC, Code._UNKNOWN_PARTITION):
+    if code in UNKNOWN:
         return SourceError(
             f"the brokers {brokers} do not know {partition or 'the topic'}: {text}",
             hint="check `datasource.topics`; a topic that was deleted cannot be gone on with",

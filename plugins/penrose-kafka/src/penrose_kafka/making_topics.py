@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from penrose_host.errors import SinkError
-from penrose_kafka.producing import REFUSED, failure
+from penrose_kafka.codes import REFUSED
+from penrose_kafka.producing import failure
 
 __all__ = ["found_or_made"]
 

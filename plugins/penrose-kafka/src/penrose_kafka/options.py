@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -11,7 +12,16 @@ from penrose_host.config.durations import Duration
 from penrose_host.config.instants import format_instant, parse_instant
 from penrose_host.decoding import DecoderOptions
 
-__all__ = ["ClientOptions", "KafkaOptions", "Metadata", "Place", "RegistryOptions", "Secret", "Servers"]
+__all__ = [
+    "ClientOptions",
+    "KafkaOptions",
+    "Metadata",
+    "Place",
+    "RegistryOptions",
+    "Secret",
+    "Servers",
+    "decided_elsewhere",
+]
 
 #: What librdkafka, or the schema registry's client, must never be given in a job file.
 _SECRET = re.compile(
@@ -57,13 +67,18 @@ def _no_secrets(client: dict[str, Any]) -> dict[str, Any]:
     return client
 
 
-def _not_own(client: dict[str, Any]) -> dict[str, Any]:
-    for name in client:
-        if name in _OWN:
-            raise ValueError(f"`{name}` cannot be set here: {_OWN[name]}")
-        if name.endswith("_cb") or name == "logger":
-            raise ValueError(f"`{name}` cannot be set here: it is a function of a program's")
-    return client
+def decided_elsewhere(own: Mapping[str, str]) -> AfterValidator:
+    """Refuses client options that the plugin has to decide itself: `own`, each with what to set instead."""
+
+    def check(client: dict[str, Any]) -> dict[str, Any]:
+        for name in client:
+            if name in own:
+                raise ValueError(f"`{name}` cannot be set here: {own[name]}")
+            if name.endswith("_cb") or name == "logger":
+                raise ValueError(f"`{name}` cannot be set here: it is a function of a program's")
+        return client
+
+    return AfterValidator(check)
 
 
 #: Options of a client library, as they are; secrets by reference.
@@ -171,7 +186,7 @@ class KafkaOptions(_Options):
     prefetch_bytes: int = Field(
         default=32 << 20, ge=1 << 20, description="so many bytes of messages are fetched ahead, over all partitions"
     )
-    client: Annotated[ClientOptions, AfterValidator(_not_own)] = Field(
+    client: Annotated[ClientOptions, decided_elsewhere(_OWN)] = Field(
         default={}, description="any option of librdkafka; secrets as {env: NAME} or {file: PATH}"
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from penrose_host.errors import SinkError
+from penrose_kafka.codes import FORBIDDEN, REFUSED, UNKNOWN
 
-__all__ = ["DEFAULTS", "REFUSED", "Publisher", "failure"]
+__all__ = ["DEFAULTS", "Publisher", "failure"]
 
 #: Each message once and in order, acknowledged by all replicas, and memory bounded; any of it can be set anew.
 DEFAULTS: Mapping[str, Any] = {
@@ -28,10 +29,6 @@ _BY_KEY = -1
 _STRIDE = 2048
 #: How long to wait for room in a full queue before looking at deliveries again, in seconds.
 _NAP = 0.1
-#: A login, or a certificate, that the brokers do not accept.
-REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
-_FORBIDDEN = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
-_UNKNOWN = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 _SILENT = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})
 
@@ -166,9 +163,9 @@ def failure(error: KafkaError, brokers: str, topic: str | None, partition: int |
     if code in REFUSED:
         what = f"the brokers {brokers} refused the connection: {text}"
         hint = "check `client`: security.protocol, sasl.mechanism, sasl.username, sasl.password, ssl.ca.location"
-    elif code in _FORBIDDEN:
+    elif code in FORBIDDEN:
         what, hint = f"publishing to {where} is forbidden: {text}", "grant this user WRITE (and CREATE) on the topic"
-    elif code in _UNKNOWN:
+    elif code in UNKNOWN:
         what = f"there is no {where}: {text}"
         hint = "make the topic, or give it the partitions that are written to, and publish again"
     elif code in _TOO_LARGE:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from penrose_host.config.durations import Duration
-from penrose_kafka.options import ClientOptions, Servers
+from penrose_kafka.options import ClientOptions, Servers, decided_elsewhere
 
 __all__ = ["KafkaSinkOptions"]
 
@@ -23,13 +23,6 @@ _OWN = {
     "delivery.report.only.error": "the sink needs to decide it",
     "transactional.id": "the sink does not use transactions",
 }
-
-
-def _not_own(client: ClientOptions) -> ClientOptions:
-    for name in client:
-        if name in _OWN:
-            raise ValueError(f"`{name}` cannot be set here: {_OWN[name]}")
-    return client
 
 
 class KafkaSinkOptions(BaseModel):
@@ -63,7 +56,7 @@ class KafkaSinkOptions(BaseModel):
         le=_LONGEST,
         description="how long a message may go unacknowledged before it is an error",
     )
-    client: Annotated[ClientOptions, AfterValidator(_not_own)] = Field(
+    client: Annotated[ClientOptions, decided_elsewhere(_OWN)] = Field(
         default={}, description="any option of librdkafka; secrets as {env: NAME} or {file: PATH}"
     )
 
