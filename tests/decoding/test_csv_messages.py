@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from decoding_support import check, check_csv, rows_of
+from decoding_support import check, check_csv, rows_of, spliced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -108,11 +108,7 @@ pieces = st.sampled_from([b",", b'"', b"\n", b"\r", b"\x00", b"\xff", b"\xef\xbb
 
 @st.composite
 def mutated(draw):
-    data = (draw(rows) + draw(st.sampled_from(["", "\n", "\r\n"]))).encode()
-    for _ in range(draw(st.integers(0, 2))):
-        start = draw(st.integers(0, len(data)))
-        data = data[:start] + draw(pieces | st.binary(max_size=2)) + data[start + draw(st.integers(0, 2)) :]
-    return data
+    return spliced(draw, (draw(rows) + draw(st.sampled_from(["", "\n", "\r\n"]))).encode(), pieces, 2)
 
 
 @quick

@@ -9,7 +9,7 @@ import time
 
 import pyarrow as pa
 import pytest
-from decoding_support import check, check_json, rows_of
+from decoding_support import JSON_TOKENS, check, check_json, rows_of, spliced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -280,40 +280,14 @@ def test_the_header_of_a_registry_is_taken_off():
 values = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
 nested = st.recursive(values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
 objects = st.dictionaries(st.sampled_from("abcs"), nested, max_size=4)
-tokens = st.sampled_from(
-    [
-        b"{",
-        b"}",
-        b'"',
-        b"\n",
-        b"null",
-        b",",
-        b"[",
-        b"]",
-        b"}{",
-        b"}\n{",
-        b"\\",
-        b"\xff",
-        b"\x00",
-        b" ",
-        b"NaN",
-        b"Inf",
-        b"Infinity",
-        b"1e400",
-        b"1",
-    ]
-)
+tokens = st.sampled_from(JSON_TOKENS)
 
 
 @st.composite
 def mutated(draw):
     indent = draw(st.sampled_from([None, 1]))
     message = json.dumps(draw(objects), indent=indent, ensure_ascii=draw(st.booleans()))
-    data = message.encode("utf-8", "surrogatepass")
-    for _ in range(draw(st.integers(0, 2))):
-        start = draw(st.integers(0, len(data)))
-        data = data[:start] + draw(tokens | st.binary(max_size=2)) + data[start + draw(st.integers(0, 3)) :]
-    return data
+    return spliced(draw, message.encode("utf-8", "surrogatepass"), tokens, 3)
 
 
 @quick

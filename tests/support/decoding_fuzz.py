@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from decoding_support import arrow, avro, check, check_csv, check_json, record, rows_of
+from decoding_support import JSON_TOKENS, arrow, avro, check, check_csv, check_json, record, rows_of
 
 from penrose_host.decoding import DecoderOptions, make_decoder
 
@@ -23,25 +23,7 @@ SCHEMAS = [
     record(i="long", m={"type": "map", "values": "double"}, o=record(x="float") | {"name": "o"}, b=["null", "boolean"]),
 ]
 TOKENS = {
-    "json": [
-        b"{",
-        b"}",
-        b'"',
-        b"\n",
-        b"null",
-        b",",
-        b"[",
-        b"]",
-        b"}{",
-        b"}\n{",
-        b"\\",
-        b"\x00",
-        b"NaN",
-        b"Inf",
-        b"Infinity",
-        b'"a":',
-        b"1e999",
-    ],
+    "json": JSON_TOKENS,
     "csv": [b",", b'"', b"\n", b"\r\n", b'""', b"\x00", b"\xef\xbb\xbf", b"\xff"],
     "avro": [b"\x00", b"\x01", b"\x80", b"\xff" * 9 + b"\x01", b"\xfe" + b"\xff" * 8 + b"\x01"],
     "arrow": [b"\x00" * 4, b"\xff" * 4, b"\x01\0\0\0", b"\xff\xff\xff\x7f", b"\0" * 7 + b"\x10", b"\xff" * 8],

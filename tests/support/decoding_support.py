@@ -13,8 +13,23 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
+from hypothesis import strategies as st
 
 from penrose_host.decoding import Decoded, Decoder, DecoderOptions, make_decoder
+
+#: What JSON is broken with.
+JSON_TOKENS = [
+    *(b"{", b"}", b'"', b"\n", b"null", b",", b"[", b"]", b"}{", b"}\n{", b"\\", b"\xff", b"\x00", b" "),
+    *(b"NaN", b"Inf", b"Infinity", b'"a":', b"1e400", b"1e999", b"1"),
+]
+
+
+def spliced(draw: Any, data: bytes, pieces: Any, most: int) -> bytes:
+    """A message with up to two pieces in it, each in place of up to `most` bytes; `draw` is hypothesis' own."""
+    for _ in range(draw(st.integers(0, 2))):
+        start = draw(st.integers(0, len(data)))
+        data = data[:start] + draw(pieces | st.binary(max_size=2)) + data[start + draw(st.integers(0, most)) :]
+    return data
 
 
 def avro(schema: dict[str, Any], value: dict[str, Any], number: int | None = None) -> bytes:
