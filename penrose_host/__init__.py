@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         TableStats,
     )
     from penrose_host.operator import Operator
+    from penrose_host.owned_loop import OwnedLoop
     from penrose_host.plugins.hookspecs import Deny, HookPlugin, hookimpl
     from penrose_host.runner import HostRuntime, run
     from penrose_host.signals import StopRequest
@@ -64,6 +65,7 @@ _HOME = {
         "TableStats"
     ),
     "penrose_host.operator": "Operator",
+    "penrose_host.owned_loop": "OwnedLoop",
     "penrose_host.plugins.hookspecs": "Deny HookPlugin hookimpl",
     "penrose_host.runner": "HostRuntime run",
     "penrose_host.signals": "StopRequest",
@@ -98,6 +100,7 @@ __all__ = [
     "Lag",
     "ListFeature",
     "Operator",
+    "OwnedLoop",
     "Plugin",
     "Position",
     "Ragged",
