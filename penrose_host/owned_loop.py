@@ -127,10 +127,11 @@ class OwnedLoop(Generic[B, R]):
         while (found := self._pull()) is not None:
             yield found[0]
 
-    def acknowledge(self, outcome: R, *, batch: B | None = None) -> None:
+    def acknowledge(self, outcome: R, *, batch: B | None = None) -> bool:
         """The batch is trained. To be called by the trainer's own thread, which stays here until it can go on.
 
-        `batch`: which one it was, for trainers that know. Raises `TrainingError` where it is not the one under way.
+        Returns whether there is another batch; False: `batches` ends now. `batch`: which one it was, for trainers that
+        know. Raises `TrainingError` where it is not the one under way.
         """
         if threading.current_thread() is not self._thread:
             raise TrainingError(
@@ -152,6 +153,7 @@ class OwnedLoop(Generic[B, R]):
                     # The lock is kept: nobody but the caller, who waits, could do anything meanwhile.
                     call()
                     self._changed.notify_all()
+            return not self._over
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -212,9 +214,8 @@ class OwnedLoop(Generic[B, R]):
     def _raised(self) -> PenroseError:
         if isinstance(self._error, PenroseError):
             return self._error
-        at = f"with {self._acknowledged} batches trained"
         return TrainingError(
-            f"{self.name} raised {self._error!r} {at}", hint="the traceback above is of the trainer's own thread"
+            f"{self.name} raised {type(self._error).__name__} after {self._acknowledged} batches: {self._error}"
         )
 
     def _cause(self) -> Any:

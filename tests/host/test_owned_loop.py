@@ -155,6 +155,15 @@ def test_a_trainer_without_a_callback_acknowledges_as_it_asks_for_the_next(start
     assert seen == [5, 6, 7]
 
 
+def test_the_trainer_learns_from_the_acknowledgement_whether_there_is_more(started: Any) -> None:
+    told = []
+    loop = started(lambda loop: told.extend(loop.acknowledge(batch) for batch in loop.batches()))
+    for batch in range(3):
+        loop.submit(batch)
+    loop.close()
+    assert told == [True, True, False]
+
+
 def test_closing_without_a_batch_starts_no_thread(started: Any) -> None:
     before = threading.active_count()
     loop = started(Toy())
@@ -179,7 +188,7 @@ def test_what_the_trainer_raises_is_the_error_of_the_batch_and_of_all_that_come(
     loop = started(raises)
     assert loop.submit(1) == 1
     for use in (lambda: loop.submit(2), lambda: loop.submit(3), lambda: loop.call(list)):
-        with pytest.raises(TrainingError, match=r"toy:fit raised ValueError\('no twos'\) with 1 batches") as caught:
+        with pytest.raises(TrainingError, match="toy:fit raised ValueError after 1 batches: no twos") as caught:
             use()
         assert isinstance(caught.value.__cause__, ValueError)
     loop.close()
@@ -326,7 +335,7 @@ def test_what_the_trainer_raises_at_its_end_is_raised_by_close(started: Any) -> 
 
     loop = started(train)
     loop.submit(1)
-    with pytest.raises(TrainingError, match=r"raised OSError\('disk full'\)"):
+    with pytest.raises(TrainingError, match="raised OSError after 1 batches: disk full"):
         loop.close()
 
 
