@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from penrose_host.errors import ConfigError
+from penrose_host.executors.options import MODELS
 from penrose_host.interfaces import TableSpec
 from penrose_torch.custom import custom_model
 from penrose_torch.inputs import Layout
@@ -15,7 +16,7 @@ from penrose_torch.learner import Learner
 from penrose_torch.linear import LinearLearner
 from penrose_torch.models import Logistic, named_model
 from penrose_torch.optimizers import dense_optimizer, sparse_optimizer
-from penrose_torch.options import MODELS, TorchOptions
+from penrose_torch.options import TorchOptions
 from penrose_torch.rows import LayerRows, RowSource, TableRows
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from penrose_host.errors import ConfigError, TrainingError
+from penrose_host.executors.functions import different_names, fault, function
 from penrose_host.interfaces import FeatureSpec
 from penrose_torch.options import TorchOptions
 
@@ -72,12 +71,10 @@ def _described(found: object) -> str:
 
 def custom_model(options: TorchOptions, features: FeatureSpec) -> Custom:
     """Call the user's function and try its module on zeros. Raises `ConfigError`, naming it, for whatever fails."""
-    names = [*features.categorical, *(feature.name for feature in features.lists), *features.numeric]
-    if len(set(names)) < len(names):
-        raise ConfigError([(_PLACE, f"features of a module of your own need different names: {', '.join(names)}")])
-    function = _function(options.model)
+    different_names(_PLACE, features)
+    build = function(_PLACE, options.model)
     try:
-        module = function(features, width=options.width, **options.model_options)
+        module = build(features, width=options.width, **options.model_options)
     except Exception as error:
         raise _fault(
             f"{options.model} raised {error!r}", "it is called as function(features, width=…, **model_options)"
@@ -94,20 +91,5 @@ def custom_model(options: TorchOptions, features: FeatureSpec) -> Custom:
     return model
 
 
-def _function(model: str) -> Callable[..., Any]:
-    name, _, attribute = model.partition(":")
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        hint = "is its folder on the path? PYTHONPATH=FOLDER penrose run …"
-        raise _fault(f"{model}: there is no module {error.name!r}", hint) from error
-    except Exception as error:
-        raise _fault(f"{model}: importing {name} raised {error!r}") from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise _fault(f"{model}: the module {name} ({module.__file__}) has no function {attribute!r}")
-    return function  # type: ignore[no-any-return]
-
-
-def _fault(fault: str, hint: str | None = None) -> ConfigError:
-    return ConfigError([(_PLACE, fault)], hint=hint)
+def _fault(message: str, hint: str | None = None) -> ConfigError:
+    return fault(_PLACE, message, hint)

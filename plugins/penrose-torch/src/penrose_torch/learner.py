@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from penrose_host.batch import StepResult
+from penrose_host.executors.inputs import Inputs
 from penrose_torch.custom import Custom
-from penrose_torch.inputs import Inputs, Layout
+from penrose_torch.inputs import Layout
 from penrose_torch.rows import RowSource
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from penrose_host.batch import StepResult
-from penrose_torch.inputs import Inputs, Layout
+from penrose_host.executors.inputs import Inputs
+from penrose_torch.inputs import Layout
 from penrose_torch.learner import Learner
 from penrose_torch.models import Logistic
 from penrose_torch.rows import TableRows

@@ -10,7 +10,7 @@ from torch import Tensor, optim
 
 from penrose_host.embeddings.parameters import checked, known
 from penrose_host.errors import ConfigError
-from penrose_torch.options import OptimizerOptions
+from penrose_host.executors.options import OptimizerOptions
 
 __all__ = ["dense_optimizer", "sparse_optimizer"]
 
