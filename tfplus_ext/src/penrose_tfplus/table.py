@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -12,11 +10,12 @@ import numpy as np
 
 from penrose_tfplus import _native
 from penrose_tfplus._native import BadGradient, TableFull, instruction_set
+from penrose_tfplus.options import default_threads, parameter_value, resolve
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_tfplus._native import Float32, Int64, Parameter
+    from penrose_tfplus._native import Float32, Int64
 
     Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -46,11 +45,6 @@ def optimizers() -> dict[str, dict[str, float]]:
 def initializers() -> dict[str, dict[str, float]]:
     """Initializer → its parameters with their defaults."""
     return {name: {p[0]: p[1] for p in parameters} for name, parameters in _native.initializers()}
-
-
-def default_threads() -> int:
-    """The processors that this process may use, at most 8: beyond that the memory is what is waited for."""
-    return min(8, len(os.sched_getaffinity(0)))
 
 
 class Table:
@@ -85,38 +79,26 @@ class Table:
         shards: int = 64,
         threads: int | None = None,
     ) -> None:
-        self.width = width = _size("width", width, 1, 1024)
-        self.optimizer = optimizer
-        known = {name: (slots, parameters) for name, slots, parameters in _native.optimizers()}
-        slots, declared = _chosen("optimizer", optimizer, known)
-        self._rate = declared[0]
-        _, initial = _chosen(
-            "initializer", initializer, {name: ((), parameters) for name, parameters in _native.initializers()}
-        )
-        #: Slot → its numbers in a row, in the order of `slots()`.
-        self.slot_widths = {name: 1 if per_row else width for name, per_row in slots}
-        if admit_count is not None and admit_probability is not None:
-            raise ValueError("give admit_count or admit_probability, not both")
-        if admit_count is not None:
-            admit_count = _size("admit_count", admit_count, 1, 2**32 - 1)
-        if admit_probability is not None and not 0 < admit_probability <= 1:
-            raise ValueError(f"admit_probability must be above 0 and at most 1, not {admit_probability}")
-        if at_limit not in ("fail", "evict"):
-            raise ValueError(f"at_limit must be fail or evict, not {at_limit!r}")
-        self._native = _native.Table(
+        options = resolve(
             width,
             optimizer,
-            _values(f"optimizer {optimizer}", declared, optimizer_parameters or {}),
-            initializer,
-            _values(f"initializer {initializer}", initial, initializer_parameters or {}),
-            seed % 2**64,
-            "count" if admit_count else "probability" if admit_probability else "always",
-            float(admit_count or admit_probability or 0),
-            0 if max_rows is None else _size("max_rows", max_rows, 1, 2**63 - 1),
-            at_limit == "evict",
-            _size("shards", shards, 1, 4096),
-            default_threads() if threads is None else _size("threads", threads, 1, 256),
+            optimizer_parameters=optimizer_parameters,
+            initializer=initializer,
+            initializer_parameters=initializer_parameters,
+            seed=seed,
+            admit_count=admit_count,
+            admit_probability=admit_probability,
+            max_rows=max_rows,
+            at_limit=at_limit,
+            shards=shards,
+            threads=threads,
         )
+        self._rate = options.learning_rate
+        self.width = options.width
+        self.optimizer = options.optimizer
+        #: Slot → its numbers in a row, in the order of `slots()`.
+        self.slot_widths = options.slot_widths
+        self._native = _native.Table(**vars(options))
 
     # -- training ----------------------------------------------------------------------------------
 
@@ -148,7 +130,8 @@ class Table:
         one, except those that are not admitted. Raises `BadGradient`, the table unchanged, where a sum is not finite;
         `skip_non_finite` leaves out those rows instead and counts them.
         """
-        rate = math.nan if learning_rate is None else _value(f"optimizer {self.optimizer}", self._rate, learning_rate)
+        given = learning_rate is not None
+        rate = parameter_value(f"optimizer {self.optimizer}", self._rate, learning_rate) if given else math.nan
         self._native.apply(_keys(keys), self._rows("gradients", gradients, keys), _seconds(time), rate, skip_non_finite)
 
     def write(self, keys: Int64, rows: Float32, op: WriteOp = "assign") -> None:
@@ -268,33 +251,3 @@ def _plain(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
 
 def _seconds(micros: int) -> int:
     return min(max(int(micros) // _MICROS, 0), _LAST_SECOND)
-
-
-def _size(what: str, value: int, low: int, high: int) -> int:
-    value = operator.index(value)
-    if not low <= value <= high:
-        raise ValueError(f"{what} must be from {low} to {high}, not {value}")
-    return value
-
-
-def _chosen(what: str, name: str, known: Mapping[str, Any]) -> Any:
-    if name not in known:
-        raise ValueError(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    return known[name]
-
-
-def _values(what: str, declared: list[Parameter], given: Mapping[str, float]) -> list[float]:
-    """All parameters in their order, defaults filled in."""
-    names = [parameter[0] for parameter in declared]
-    unknown = sorted(given.keys() - set(names))
-    if unknown:
-        raise ValueError(f"{what} has no parameter {unknown[0]!r}; its parameters: {', '.join(names) or 'none'}")
-    return [_value(what, parameter, given.get(parameter[0], parameter[1])) for parameter in declared]
-
-
-def _value(what: str, declared: Parameter, value: Any) -> float:
-    name, _, low, high = declared
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not low <= value < high:
-        raise ValueError(f"{what}: {name} must be a number from {low:g} below {high:g}, not {value!r}")
-    return float(value)
