@@ -1,0 +1,62 @@
+"""From options and context to a learner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from penrose_host.errors import ConfigError
+from penrose_host.executors.inputs import Layout
+from penrose_host.executors.options import MODELS
+from penrose_host.interfaces import TableSpec
+from penrose_tensorflow.custom import custom_model
+from penrose_tensorflow.graph import GraphLearner, Model
+from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.models import Logistic, named_model
+from penrose_tensorflow.optimizers import dense_optimizer
+from penrose_tensorflow.options import TensorflowOptions
+from penrose_tensorflow.rows import LayerRows, RowSource, TableRows
+from penrose_tensorflow.runtime import prepare
+from penrose_tensorflow.sparse import sparse_optimizer
+
+if TYPE_CHECKING:
+    from penrose_host.interfaces import ExecutorContext
+
+__all__ = ["build"]
+
+
+def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
+    """A learner with fresh parameters, which depend on the seed only. Raises `ConfigError`."""
+    features = context.features
+    if context.parameters is not None:
+        raise ConfigError(
+            [("executor", "tensorflow keeps its dense parameters itself; it cannot use parameter servers")]
+        )
+    if not features.labels:
+        raise ConfigError([("features.labels", "tensorflow needs at least one label to train for")])
+    layout = Layout(features)
+    if not layout.slots and not features.numeric:
+        raise ConfigError([("features", "tensorflow needs at least one feature")])
+    prepare(options, context.seed)
+    model: Model
+    if options.model in MODELS:
+        model = named_model(options, layout.slots, len(features.numeric), len(features.labels))
+    else:
+        model = custom_model(options, features)
+    rows = row_source(options, context, model)
+    optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
+    return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction)
+
+
+def row_source(options: TensorflowOptions, context: ExecutorContext, model: Model) -> RowSource:
+    """Rows of the host's table, or of a variable with `embedding: none`."""
+    scale = 0.0 if isinstance(model, Logistic) else options.init_scale
+    if context.tables is not None:
+        optimizer = (options.optimizer.name, options.optimizer.parameters)
+        initializer = ("normal", {"stddev": scale}) if scale else ("zeros", {})
+        return TableRows(context.tables(TableSpec("embeddings", model.width, optimizer, initializer, context.seed)))
+    shape = [options.embedding_rows, model.width]
+    first = tf.random.stateless_normal(shape, [context.seed % 2**63, 0], stddev=scale) if scale else tf.zeros(shape)
+    weight = tf.Variable(first, name="weight")
+    return LayerRows(weight, sparse_optimizer(options.optimizer, weight))

@@ -1,0 +1,84 @@
+"""The entry module: an executor that imports TensorFlow when it is set up, and not before."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penrose_host.errors import ConfigError
+from penrose_host.interfaces import Capability, Executor
+from penrose_tensorflow.options import TensorflowOptions
+
+if TYPE_CHECKING:
+    from penrose_host.batch import EncodedBatch, Float32, StepInfo, StepResult
+    from penrose_host.interfaces import ExecutorContext
+    from penrose_host.snapshots import CheckpointReader, Snapshot
+    from penrose_tensorflow.learner import Learner
+
+__all__ = ["TensorflowExecutor"]
+
+_CLUSTER = "TF_CONFIG"
+
+
+class TensorflowExecutor(Executor):
+    """Trains a named model, or a Keras model of the user's, with TensorFlow."""
+
+    api_version = 1
+    Options = TensorflowOptions
+    capabilities = frozenset({Capability.SINGLE_WORKER})
+    embeddings = ("tfplus",)
+
+    _learner: Learner
+    #: What `TF_CONFIG` was before; in a tuple, because it may not have been set.
+    _before: tuple[str | None] | None = None
+
+    def setup(self, context: ExecutorContext) -> None:
+        """Build the model. Raises `ConfigError` where options, features and backend do not fit together."""
+        if importlib.util.find_spec("tensorflow") is None:
+            raise ConfigError(
+                [("executor", "TensorFlow is not installed")],
+                hint="pip install 'penrose-tensorflow[cpu]' (with a GPU: 'penrose-tensorflow[gpu]')",
+            )
+        # Code that builds its own networking reads it, some of it as soon as it is imported.
+        self._before = (os.environ.get(_CLUSTER),)
+        os.environ[_CLUSTER] = context.cluster.tf_config(context.role, context.index)
+        from penrose_tensorflow.building import build
+
+        self._learner = build(self.options, context)
+
+    def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
+        return self._learner.predict(batch)
+
+    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
+        return self._learner.train(batch, step)
+
+    def snapshot(self) -> Snapshot:
+        from penrose_tensorflow.state import snapshot
+
+        return snapshot(self._learner)
+
+    def restore(self, reader: CheckpointReader) -> None:
+        from penrose_tensorflow.state import restore
+
+        restore(self._learner, reader)
+
+    def export(self, directory: Path) -> None:
+        """Write `saved_model/`, a SavedModel of stock operations, and `features.json`, which says what it takes."""
+        from penrose_tensorflow.export import export
+
+        export(self._learner, directory)
+
+    def close(self) -> None:
+        learner = self.__dict__.pop("_learner", None)
+        if learner is not None:
+            learner.close()
+        if self._before is not None:
+            (value,) = self._before
+            self._before = None
+            if value is None:
+                os.environ.pop(_CLUSTER, None)
+            else:
+                os.environ[_CLUSTER] = value

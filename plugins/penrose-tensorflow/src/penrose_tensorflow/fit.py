@@ -1,0 +1,228 @@
+"""Keras `fit`, or a function of the user's around it, as the training loop: fed and acknowledged batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from penrose_host.batch import StepResult
+from penrose_host.errors import TrainingError
+from penrose_host.executors.functions import fault, function
+from penrose_host.executors.inputs import Layout
+from penrose_host.owned_loop import OwnedLoop
+from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.named import NamedColumns
+from penrose_tensorflow.options import TensorflowOptions
+from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
+
+if TYPE_CHECKING:
+    from penrose_host.batch import EncodedBatch, Float32, StepInfo
+    from penrose_host.interfaces import FeatureSpec
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["FitLearner"]
+
+_MODEL, _LOOP = "executor.model", "executor.loop"
+
+
+class _Batch(NamedTuple):
+    """What is handed to `fit`: the arrays of `NamedColumns`; labels and weights, float32 [heads, rows]."""
+
+    columns: tuple[Array, ...]
+    labels: Array
+    weights: Array
+
+
+class FitLearner(Learner):
+    """A compiled Keras model that `fit` trains, one step for each batch that the host hands over."""
+
+    def __init__(self, options: TensorflowOptions, features: FeatureSpec) -> None:
+        """Raises `ConfigError`, naming the user's function, for whatever is wrong with what it returns."""
+        self.name = options.model
+        self.layout = Layout(features)
+        self.heads = features.labels
+        self.columns = NamedColumns(features)
+        self.threads = options.threads
+        self.model = _model(options, features)
+        outputs = self._built()
+        self._labels_by_name = isinstance(outputs, Mapping)
+        self._run: Callable[..., object] = _fit if options.loop == "fit" else function(_LOOP, options.loop)
+        self._loop: OwnedLoop[_Batch, bool] = OwnedLoop(
+            self._train,
+            name=f"fit of {options.model}" if options.loop == "fit" else options.loop,
+            timeout=options.loop_timeout,
+        )
+        self._score = tf.function(self._scores, input_signature=self.columns.specs)
+        self._finite = tf.function(_all_finite)
+
+    # -- what the host asks -----------------------------------------------------------------------
+
+    def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
+        columns = self._score(*(tf.constant(array) for array in self.columns.arrays(batch))).numpy()
+        return by_head(columns, self.heads, self._not_probabilities)
+
+    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:  # noqa: ARG002 - all state is this process's
+        scores = self.predict(batch)
+        targets = self.layout.targets(batch)
+        losses = log_losses(scores, targets)
+        known = ~np.isnan(targets)
+        rows = known.any(axis=1)
+        if not rows.any():
+            return StepResult(losses, scores)
+        if not np.isfinite(list(losses.values())).all():
+            return StepResult(losses, scores, applied=False)
+        labelled = None if rows.all() else rows
+        columns = self.columns.arrays(batch, labelled)
+        labels, weights = np.where(known, targets, np.float32(0)), known.astype(np.float32)
+        self._before = [(variable, tf.identity(variable)) for variable in self._variables()]
+        applied = self._loop.submit(_Batch(columns, labels[rows].T, weights[rows].T))
+        return StepResult(losses, scores, applied)
+
+    def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
+        # By number: the names that Keras gives depend on what else was built.
+        parts = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        return {part: {str(at): kept.value for at, kept in enumerate(found)} for part, found in parts.items()}
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"model": self.name, "loop": "fit", "optimizer": type(self.model.optimizer).__name__}
+
+    def close(self) -> None:
+        self._loop.close()
+
+    # -- the trainer's side, on its thread ---------------------------------------------------------
+
+    def _train(self, loop: OwnedLoop[_Batch, bool]) -> None:
+        self._run(self.model, self._dataset(loop), [_Acknowledging(loop, self._settled)])
+
+    def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
+        heads = tf.TensorSpec([len(self.heads), None], tf.float32)
+
+        def pulled() -> Iterator[tuple[Any, ...]]:
+            for batch in loop.batches():
+                yield batch
+
+        def named(columns: Sequence[tf.Tensor], labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, Any, Any]:
+            return self.columns.by_name(columns), self._by_head(labels), self._by_head(weights)
+
+        dataset = tf.data.Dataset.from_generator(pulled, output_signature=(self.columns.specs, heads, heads))
+        options = tf.data.Options()
+        options.deterministic = True
+        # Threads of its own: one of them waits for the next batch, while TensorFlow's train this one.
+        options.threading.private_threadpool_size = self.threads + 1
+        return dataset.map(named).with_options(options)
+
+    def _by_head(self, columns: tf.Tensor) -> Any:
+        return {head: columns[at] for at, head in enumerate(self.heads)} if self._labels_by_name else columns[0]
+
+    def _settled(self, logs: Mapping[str, Any]) -> bool:
+        """After a step: whether all is finite. Where it is not, the model is as it was before."""
+        before, self._before = self._before, []
+        floats = [variable for variable, _ in before if variable.dtype.is_floating]
+        if np.isfinite(logs.get("loss", 0.0)) and bool(self._finite(floats)):
+            return True
+        for variable, value in before:
+            variable.assign(value)
+        return False
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _variables(self) -> list[tf.Variable]:
+        metrics = [kept.value for kept in self.model.metrics_variables]
+        return [variable for part in self.parts().values() for variable in part.values()] + metrics
+
+    def _scores(self, *tensors: tf.Tensor) -> tf.Tensor:
+        return stacked(self.model(self.columns.by_name(tensors), training=False), self.heads)
+
+    def _built(self) -> Any:
+        """Make all variables; what the model returns."""
+        inputs = self.columns.by_name(self.columns.example())
+        try:
+            outputs = self.model(inputs, training=False)
+        except Exception as error:
+            raise fault(
+                _MODEL,
+                f"the model of {self.name} raised {type(error).__name__} for 3 rows: {error}",
+                f"its input has {', '.join(inputs)}",
+            ) from error
+        if stacked(outputs, self.heads) is None or (len(self.heads) > 1 and not isinstance(outputs, Mapping)):
+            expected = (
+                "probabilities: floats [rows] or [rows, 1]" if len(self.heads) == 1 else "a dict of probabilities"
+            )
+            raise fault(
+                _MODEL,
+                f"the model of {self.name} returned {described(outputs)}; expected is {expected}"
+                f"{'' if len(self.heads) == 1 else ' by label, floats [rows] or [rows, 1]: ' + ', '.join(self.heads)}",
+            )
+        self.model.optimizer.build(self.model.trainable_variables)
+        return outputs
+
+    def _not_probabilities(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"the model of {self.name} gave {what}",
+            hint="it has to return probabilities: end it with a sigmoid, and compile it with from_logits=False",
+        )
+
+
+class _Acknowledging(keras.callbacks.Callback):
+    """Acknowledges each batch as Keras says that it is trained, and holds `fit` there until the next one comes."""
+
+    def __init__(self, loop: OwnedLoop[_Batch, bool], settled: Callable[[Mapping[str, Any]], bool]) -> None:
+        super().__init__()
+        self._loop = loop
+        self._settled = settled
+        self._begun = False
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        if self._begun:
+            raise TrainingError(
+                f"{self._loop.name} began batch {batch + 1} before the one before it had ended",
+                hint="pass the callbacks to `fit` once, as they are",
+            )
+        self._begun = True
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._begun = False
+        if not self._loop.acknowledge(self._settled(logs or {})):
+            # Rather than run out of data, which Keras warns of.
+            self.model.stop_training = True
+
+
+def _fit(model: keras.Model, dataset: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]) -> None:
+    model.fit(dataset, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+
+
+def _all_finite(variables: Sequence[tf.Variable]) -> tf.Tensor:
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
+
+
+def _model(options: TensorflowOptions, features: FeatureSpec) -> keras.Model:
+    """What the user's function returns, if it can be trained. Raises `ConfigError`."""
+    make = function(_MODEL, options.model)
+    try:
+        model = make(features, width=options.width, **options.model_options)
+    except Exception as error:
+        raise fault(
+            _MODEL,
+            f"{options.model} raised {type(error).__name__}: {error}",
+            "it is called as function(features, width=…, **model_options)",
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise fault(_MODEL, f"{options.model} returned a {type(model).__name__}, not a keras.Model")
+    if not model.compiled or model.optimizer is None:
+        raise fault(
+            _MODEL,
+            f"the model that {options.model} returned is not compiled",
+            "with `loop: fit` it brings its optimizer and loss: model.compile(optimizer=…, loss=…)",
+        )
+    if model.steps_per_execution != 1:
+        raise fault(
+            _MODEL,
+            f"the model that {options.model} returned does {model.steps_per_execution} steps at once",
+            "each batch is trained before the next one comes: compile it with steps_per_execution=1",
+        )
+    return model

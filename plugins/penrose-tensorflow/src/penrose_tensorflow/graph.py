@@ -1,0 +1,175 @@
+"""A Keras model trained by the host's own loop: one compiled step that scores, checks and applies.
+
+Each of the two functions is traced once, for any number of rows. They take flat tensors, made without a copy where
+that is possible: what `RowSource.feed` gives; numeric [numbers, rows]; with list features the place [m] and the scale
+[m, 1] of each of their values; and, to train, targets [heads, rows].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from penrose_host.batch import StepResult
+from penrose_host.executors.inputs import Inputs, Layout
+from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.tensors import tensor
+
+if TYPE_CHECKING:
+    import keras
+
+    from penrose_host.batch import EncodedBatch, Float32, StepInfo
+    from penrose_tensorflow.optimizers import DenseOptimizer
+    from penrose_tensorflow.rows import RowSource
+
+__all__ = ["GraphLearner", "Model"]
+
+
+class Model(Protocol):
+    """Slots [rows, slots, width] and numbers [rows, numbers] to logits [rows, heads]."""
+
+    width: int
+
+    @property
+    def variables(self) -> list[keras.Variable]: ...
+
+    def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor: ...
+
+
+class GraphLearner(Learner):
+    """A model, its embeddings and its optimizer. `reduction` of the loss over rows: sum or mean."""
+
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        model: Model,
+        rows: RowSource,
+        optimizer: DenseOptimizer | None,
+        reduction: str,
+    ) -> None:
+        self.name = name
+        self.layout = layout
+        self.model = model
+        self.rows = rows
+        self.optimizer = optimizer
+        self.heads = layout.features.labels
+        self.mean = reduction == "mean"
+        self._dense = [variable for variable in model.variables if variable.trainable]
+        # What changes while a step is worked out: moving averages, generators of dropout.
+        self._moving = [variable.value for variable in model.variables if not variable.trainable]
+        numeric = tf.TensorSpec([len(layout.features.numeric), None], tf.float32)
+        pooling = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 1], tf.float32)] if layout.lists else []
+        targets = tf.TensorSpec([len(self.heads), None], tf.float32)
+        #: How often each function was traced; once, whatever comes.
+        self.traces = {"predict": 0, "train": 0}
+        self._predict = tf.function(self._score, autograph=False).get_concrete_function(rows.spec, numeric, *pooling)
+        self._train = tf.function(self._step, autograph=False).get_concrete_function(
+            rows.spec, numeric, targets, *pooling
+        )
+
+    def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
+        inputs = self.layout.inputs(batch)
+        fed = tensor(self.rows.feed(inputs.keys, train=False))
+        return self._by_head(self._predict(fed, tensor(inputs.numeric.T), *self._pooling(inputs)))
+
+    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
+        targets = self.layout.targets(batch)
+        if np.isnan(targets).all():
+            return StepResult(dict.fromkeys(self.heads, 0.0), self.predict(batch))
+        inputs = self.layout.inputs(batch)
+        fed = tensor(self.rows.feed(inputs.keys, train=True))
+        losses, scores, gradient, finite = self._train(
+            fed, tensor(inputs.numeric.T), tensor(targets.T), *self._pooling(inputs)
+        )
+        applied = bool(finite)
+        if applied and self._embeds:
+            self.rows.apply(inputs.keys, gradient, step)
+        return StepResult(dict(zip(self.heads, losses.numpy().tolist(), strict=True)), self._by_head(scores), applied)
+
+    def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
+        found = {"model": [variable.value for variable in self.model.variables], **self.rows.parts()}
+        if self.optimizer is not None:
+            found["optimizer"] = self.optimizer.variables
+        # By place: Keras numbers its layers by what else the process has built.
+        return {
+            part: {f"{place}.{variable.name.partition(':')[0]}": variable for place, variable in enumerate(variables)}
+            for part, variables in found.items()
+        }
+
+    # -- in the graph ----------------------------------------------------------------------------
+
+    def _score(self, fed: tf.Tensor, numeric: tf.Tensor, *pooling: tf.Tensor) -> tf.Tensor:
+        self.traces["predict"] += 1
+        slots = self._slots(self.rows.embedded(fed), tf.shape(numeric)[1], pooling)
+        return tf.transpose(tf.sigmoid(self.model.logits(slots, tf.transpose(numeric), training=False)))
+
+    def _step(self, fed: tf.Tensor, numeric: tf.Tensor, targets: tf.Tensor, *pooling: tf.Tensor) -> tuple[Any, ...]:
+        self.traces["train"] += 1
+        before = [tf.identity(variable) for variable in self._moving]
+        embedded = self.rows.embedded(fed)
+        labels = tf.transpose(targets)
+        known = tf.math.logical_not(tf.math.is_nan(labels))
+        counts = tf.maximum(tf.reduce_sum(tf.cast(known, tf.float32), 0), 1.0)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([embedded, *(variable.value for variable in self._dense)])
+            slots = self._slots(embedded, tf.shape(numeric)[1], pooling)
+            logits = self.model.logits(slots, tf.transpose(numeric), training=True)
+            each = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(known, labels, 0.0), logits)
+            losses = tf.reduce_sum(tf.where(known, each, 0.0), 0)
+            means = losses / counts
+            loss = tf.reduce_sum(means if self.mean else losses)
+        gradient, *found = tape.gradient(loss, [embedded, *(variable.value for variable in self._dense)])
+        # A model need use neither the embeddings nor all of its variables.
+        self._embeds = gradient is not None
+        dense = [(value, variable) for value, variable in zip(found, self._dense, strict=True) if value is not None]
+        checked = [means, *([gradient] if self._embeds else []), *(value for value, _ in dense)]
+        finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(value)) for value in checked]))
+        gradient = tf.convert_to_tensor(gradient) if self._embeds else tf.zeros_like(embedded)
+
+        def apply() -> tf.Tensor:
+            if self._embeds:
+                self.rows.update(fed, gradient)
+            if self.optimizer is not None:
+                self.optimizer.apply([value for value, _ in dense], [variable for _, variable in dense])
+            return tf.constant(True)
+
+        def leave() -> tf.Tensor:
+            for variable, value in zip(self._moving, before, strict=True):
+                variable.assign(value)
+            return tf.constant(False)
+
+        applied = tf.cond(finite, apply, leave)
+        return means, tf.transpose(tf.sigmoid(logits)), gradient, applied
+
+    def _slots(self, embedded: tf.Tensor, rows: tf.Tensor, pooling: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Embeddings [n, width] of the keys → slots [rows, slots, width]."""
+        width, categorical, lists = self.model.width, self.layout.categorical, self.layout.lists
+        if not pooling:
+            return tf.reshape(embedded, [rows, categorical, width])
+        place, scale = pooling
+        single = rows * categorical
+        slots = tf.reshape(embedded[:single], [rows, categorical, width])
+        sums = tf.math.unsorted_segment_sum(embedded[single:] * scale, place, rows * lists)
+        return tf.concat([slots, tf.reshape(sums, [rows, lists, width])], 1)
+
+    # -- around it -------------------------------------------------------------------------------
+
+    def _pooling(self, inputs: Inputs) -> tuple[tf.Tensor, ...]:
+        if inputs.pooling is None:
+            return ()
+        place = inputs.pooling.row * self.layout.lists + inputs.pooling.place
+        return tensor(place), tensor(inputs.pooling.scale)
+
+    def _by_head(self, scores: tf.Tensor) -> dict[str, Float32]:
+        return dict(zip(self.heads, scores.numpy(), strict=True))
+
+    def identity(self) -> Mapping[str, Any]:
+        optimizers = {} if self.optimizer is None else {"optimizer": self.optimizer.name}
+        return {"model": self.name, "optimizers": {**optimizers, **self.rows.identity()}}
+
+    def serving(self) -> tf.Module:
+        raise NotImplementedError

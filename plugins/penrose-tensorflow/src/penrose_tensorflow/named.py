@@ -1,0 +1,84 @@
+"""Features by name, ids as they are: for models that hold their embeddings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from penrose_host.batch import Ragged
+from penrose_host.executors.functions import different_names
+from penrose_host.interfaces import FeatureSpec
+
+if TYPE_CHECKING:
+    from penrose_host.batch import EncodedBatch
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["NamedColumns"]
+
+Tensors: TypeAlias = Sequence[tf.Tensor]
+
+
+class NamedColumns:
+    """Batch → a few arrays → tensors → features by name.
+
+    The arrays are ids int64 [rows, categorical], numbers float32 [numeric, rows], and of each list its values int64 [n]
+    and row splits int64 [rows + 1]. By name these are int64 [rows], float32 [rows], and RaggedTensors of int64.
+    """
+
+    def __init__(self, features: FeatureSpec) -> None:
+        """Raises `ConfigError` where two features have the same name."""
+        different_names("executor.model", features)
+        self.features = features
+        self.specs = (
+            tf.TensorSpec([None, len(features.categorical)], tf.int64, "ids"),
+            tf.TensorSpec([len(features.numeric), None], tf.float32, "numeric"),
+            *(
+                tf.TensorSpec([None], tf.int64, f"list{place}_{part}")
+                for place in range(len(features.lists))
+                for part in ("values", "splits")
+            ),
+        )
+
+    def arrays(self, batch: EncodedBatch, rows: Array | None = None) -> tuple[Array, ...]:
+        """Of the whole batch, or of these `rows` (bool [rows]) of it."""
+        numeric = np.empty((len(self.features.numeric), len(batch)), np.float32)
+        for place, name in enumerate(self.features.numeric):
+            numeric[place] = batch.numeric[name]
+        ids, lists = batch.ids, [batch.lists[feature.name] for feature in self.features.lists]
+        if rows is None:
+            parts = [_from_zero(ragged) for ragged in lists]
+        else:
+            ids, numeric = ids[rows], numeric[:, rows]
+            parts = [_taken(ragged, rows) for ragged in lists]
+        return (ids, numeric, *(array for part in parts for array in part))
+
+    def by_name(self, tensors: Tensors) -> dict[str, Any]:
+        """Symbolic or eager: the tensors of `arrays` as the features that a model sees."""
+        ids, numeric, *rest = tensors
+        found: dict[str, Any] = {name: ids[:, place] for place, name in enumerate(self.features.categorical)}
+        for place, feature in enumerate(self.features.lists):
+            found[feature.name] = tf.RaggedTensor.from_row_splits(rest[2 * place], rest[2 * place + 1], validate=False)
+        return found | {name: numeric[place] for place, name in enumerate(self.features.numeric)}
+
+    def example(self) -> list[tf.Tensor]:
+        """Three rows of zeros, to build a model with."""
+        shapes = {"ids": [3, len(self.features.categorical)], "numeric": [len(self.features.numeric), 3]}
+        found = [tf.zeros(shapes[spec.name], spec.dtype) for spec in self.specs[:2]]
+        for _ in self.features.lists:
+            found += [tf.zeros([5], tf.int64), tf.constant([0, 2, 2, 5], tf.int64)]
+        return found
+
+
+def _from_zero(ragged: Ragged) -> tuple[Array, Array]:
+    first, last = int(ragged.offsets[0]), int(ragged.offsets[-1])
+    return ragged.values[first:last], ragged.offsets - first
+
+
+def _taken(ragged: Ragged, rows: Array) -> tuple[Array, Array]:
+    values, offsets = _from_zero(ragged)
+    lengths = np.diff(offsets)
+    return values[np.repeat(rows, lengths)], np.concatenate([[0], np.cumsum(lengths[rows])])

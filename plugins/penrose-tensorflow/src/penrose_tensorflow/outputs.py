@@ -1,0 +1,74 @@
+"""What a model of the user's gives for each label: found, checked, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from penrose_host.errors import TrainingError
+
+if TYPE_CHECKING:
+    from penrose_host.batch import Float32
+
+__all__ = ["by_head", "described", "log_losses", "stacked"]
+
+
+def stacked(found: Any, heads: Sequence[str]) -> tf.Tensor | None:
+    """One column for each label, float32 [rows, heads]; None where that cannot be made of what was `found`.
+
+    Each label's may be [rows] or [rows, 1], in a dict by label; or all of them [rows, heads], for one label [rows] too.
+    """
+    if isinstance(found, Mapping):
+        if not all(head in found and _is_column(found[head]) for head in heads):
+            return None
+        return tf.concat([_floats(tf.reshape(found[head], [-1, 1])) for head in heads], 1)
+    if len(heads) == 1 and _is_column(found):
+        return _floats(tf.reshape(found, [-1, 1]))
+    return _floats(found) if _is_float(found) and found.shape[1:] == [len(heads)] else None
+
+
+def _floats(found: tf.Tensor) -> tf.Tensor:
+    return tf.cast(found, tf.float32)
+
+
+def _is_float(found: Any) -> bool:
+    return tf.is_tensor(found) and isinstance(found, tf.Tensor) and found.dtype.is_floating
+
+
+def _is_column(found: Any) -> bool:
+    return _is_float(found) and (found.shape.rank == 1 or (found.shape.rank == 2 and found.shape[1] == 1))
+
+
+def described(found: Any) -> str:
+    """The same in words, for errors."""
+    if isinstance(found, Mapping):
+        return "{" + ", ".join(f"{name}: {described(value)}" for name, value in found.items()) + "}"
+    if isinstance(found, tf.Tensor):
+        shape = "[?]" if found.shape.rank is None else str(["rows" if n is None else n for n in found.shape])
+        return f"{found.dtype.name} {shape}".replace("'", "")
+    return f"a {type(found).__name__}"
+
+
+def by_head(columns: Float32, heads: Sequence[str], wrong: Callable[[str], TrainingError]) -> dict[str, Float32]:
+    """Probabilities [rows, heads] as the host takes them. NaN passes; other numbers are `wrong`, and raised."""
+    for place, head in enumerate(heads):
+        outside = (columns[:, place] < 0) | (columns[:, place] > 1)
+        if outside.any():
+            raise wrong(f"{columns[outside, place][0]} as the probability of {head!r}")
+    return dict(zip(heads, np.ascontiguousarray(columns.T), strict=True))
+
+
+def log_losses(scores: Mapping[str, Float32], targets: Float32) -> dict[str, float]:
+    """head → mean log loss of its labelled rows; targets float32 [rows, heads], NaN where there is none."""
+    found = {}
+    for place, (head, score) in enumerate(scores.items()):
+        known = ~np.isnan(targets[:, place])
+        label = targets[known, place].astype(np.float64)
+        # Where a float32 has become 0 or 1 its logarithm is still finite.
+        score = np.clip(score[known].astype(np.float64), 1e-7, 1 - 1e-7)
+        losses = -(label * np.log(score) + (1 - label) * np.log1p(-score))
+        found[head] = float(losses.mean()) if len(losses) else 0.0
+    return found

@@ -1,0 +1,49 @@
+"""What is set for the whole process before a model is built: device, threads, determinism, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from penrose_host.errors import ConfigError
+from penrose_tensorflow.options import TensorflowOptions
+
+__all__ = ["prepare"]
+
+
+def prepare(options: TensorflowOptions, seed: int) -> None:
+    """Raises `ConfigError` where TensorFlow runs already and was started in another way."""
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            [("executor", f"Keras runs on {keras.backend.backend()}, not on TensorFlow")],
+            hint="KERAS_BACKEND=tensorflow penrose run …",
+        )
+    _device(options.device)
+    for threads in (tf.config.threading.set_intra_op_parallelism_threads, _inter):
+        _before_start("threads", f"{options.threads}", lambda threads=threads: threads(options.threads))
+    tf.config.experimental.enable_op_determinism()
+    # Seeds Python's and NumPy's generators too: Keras takes the seeds of layers from them.
+    keras.utils.set_random_seed(seed % 2**32)
+
+
+def _inter(threads: int) -> None:
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _device(name: str) -> None:
+    if name == "cpu":
+        _before_start("device", name, lambda: tf.config.set_visible_devices([], "GPU"))
+    elif name == "gpu" and not tf.config.get_visible_devices("GPU"):
+        raise ConfigError([("executor.device", "TensorFlow finds no GPU")], hint="device: auto takes the CPU then")
+
+
+def _before_start(option: str, value: str, change: Callable[[], None]) -> None:
+    try:
+        change()
+    except RuntimeError as error:
+        raise ConfigError(
+            [(f"executor.{option}", f"TensorFlow runs already in this process, with another setting than {value}")],
+            hint="set it before anything else uses TensorFlow, or give the job a process of its own",
+        ) from error

@@ -1,0 +1,32 @@
+"""penrose-tensorflow keeps the promises of executors."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from penrose_host.interfaces import EmbeddingBackend
+from penrose_host.testing import ExecutorContract
+from penrose_tensorflow.executor import TensorflowExecutor
+
+
+class TensorflowContract(ExecutorContract):
+    options: ClassVar[dict[str, Any]] = {}
+
+    def make(self) -> TensorflowExecutor:
+        # Bytes are compared: a GPU may add up in another order each time.
+        return TensorflowExecutor(TensorflowExecutor.Options(device="cpu", **self.options))
+
+
+class TestLogistic(TensorflowContract):
+    options: ClassVar[dict[str, Any]] = {"model": "logistic"}
+
+
+class TestDeepFM(TensorflowContract):
+    options: ClassVar[dict[str, Any]] = {"model": "deepfm", "hidden": [8]}
+
+
+class TestDcnWithItsOwnEmbeddings(TensorflowContract):
+    options: ClassVar[dict[str, Any]] = {"model": "dcn", "hidden": [8], "embedding_rows": 512}
+
+    def backend(self) -> EmbeddingBackend | None:
+        return None
