@@ -51,6 +51,25 @@ class ResolvedOptions:
         """The optimizer's own, which a step may come with another of."""
         return next(parameters[0] for name, _, parameters in _native.optimizers() if name == self.optimizer)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `resolve` makes these options of, as JSON has it. Without the threads: they are the machine's."""
+        optimizer = next(parameters for name, _, parameters in _native.optimizers() if name == self.optimizer)
+        initial = dict(_native.initializers())[self.initializer]
+        return {
+            "width": self.width,
+            "optimizer": self.optimizer,
+            "optimizer_parameters": {p[0]: value for p, value in zip(optimizer, self.parameters, strict=True)},
+            "initializer": self.initializer,
+            "initializer_parameters": {p[0]: value for p, value in zip(initial, self.initial, strict=True)},
+            "seed": self.seed,
+            "admit_count": int(self.admit) if self.admission == "count" else None,
+            "admit_probability": self.admit if self.admission == "probability" else None,
+            "max_rows": self.max_rows or None,
+            "at_limit": "evict" if self.evict_at_limit else "fail",
+            "shards": self.shards,
+        }
+
 
 def resolve(
     width: int,

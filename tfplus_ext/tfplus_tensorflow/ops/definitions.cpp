@@ -135,7 +135,8 @@ absl::Status import_shape(InferenceContext* c) {
   }
   TF_RETURN_IF_ERROR(c->WithRank(c->input(input++), 1, &merged));
   for (int i = 0; i < 3; ++i) TF_RETURN_IF_ERROR(c->Merge(c->input(input++), candidates, &candidates));
-  return c->Merge(c->input(input), c->Vector(kCounters), &merged);
+  TF_RETURN_IF_ERROR(c->Merge(c->input(input++), c->Vector(kCounters), &merged));
+  return c->WithRank(c->input(input), 0, &merged);
 }
 
 }  // namespace
@@ -297,7 +298,7 @@ REGISTER_OP("TfplusImport")
     .Input("candidate_counts: int64")
     .Input("candidate_times: int64")
     .Input("counters: int64")
-    .Attr("replace: bool")
+    .Input("replace: bool")
     .Attr("widths: list(int) >= 1")
     .Attr("N: int >= 1")
     .SetIsStateful()

@@ -1,5 +1,6 @@
 // Kernels that take a table's content out, all or what changed, and put it back.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -174,7 +175,6 @@ absl::Status read(OpKernelContext* context, const char* name, int64_t count, int
 class ImportOp : public TableKernel {
  public:
   explicit ImportOp(OpKernelConstruction* context) : TableKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("replace", &replace_));
     OP_REQUIRES_OK(context, check_widths(context, &widths_));
   }
 
@@ -200,13 +200,17 @@ class ImportOp : public TableKernel {
     TF_RETURN_IF_ERROR(read(context, "candidate_counts", waiting, 1, most, 1, &candidates.counts));
     TF_RETURN_IF_ERROR(read(context, "candidate_times", waiting, 0, most, kMicros, &candidates.times));
     TF_RETURN_IF_ERROR(read(context, "counters", 5, 0, any, 1, &counted));
+    const Tensor* replace = nullptr;
+    TF_RETURN_IF_ERROR(context->input("replace", &replace));
+    if (replace->NumElements() != 1) return absl::InvalidArgumentError("replace must be true or false");
+    const bool anew = replace->flat<bool>()(0);
     std::lock_guard<std::mutex> lock(resource.reading);
-    if (replace_) table.clear();
+    if (anew) table.clear();
     table.erase(deleted.data(), deleted.size());
     table.load(candidates);
     table.load(rows);
     table.set_counters({counted[0], counted[1], counted[2], counted[3], counted[4]});
-    if (replace_) table.mark_clean();
+    if (anew) table.mark_clean();
     return absl::OkStatus();
   }
 
@@ -231,7 +235,6 @@ class ImportOp : public TableKernel {
     return absl::OkStatus();
   }
 
-  bool replace_;
   std::vector<int64_t> widths_;
 };
 

@@ -1,0 +1,2 @@
+VERSION: str
+__file__: str

@@ -1,0 +1,99 @@
+"""What a table holds, as tensors by name: how it is taken out, checked and put back."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from penrose_tfplus_tensorflow._library import ops
+
+if TYPE_CHECKING:
+    from penrose_tfplus_tensorflow.kv_variable import KvVariable
+
+__all__ = ["Content", "checked_content", "number", "of_export", "to_import"]
+
+Content = dict[str, tf.Tensor]
+_COUNTERS = 5
+
+
+def _specs(kv: KvVariable) -> dict[str, tf.TensorSpec]:
+    """Name → what it must be, in the order of the ops."""
+    numbers = tf.TensorSpec([None], tf.int64)
+    columns = {f"slot_{slot}": tf.TensorSpec([None, width], tf.float32) for slot, width in kv.slot_widths.items()}
+    return {
+        "keys": numbers,
+        "counts": numbers,
+        "times": numbers,
+        "rows": tf.TensorSpec([None, kv.width], tf.float32),
+        **columns,
+        "deleted": numbers,
+        "candidate_keys": numbers,
+        "candidate_counts": numbers,
+        "candidate_times": numbers,
+        "counters": tf.TensorSpec([_COUNTERS], tf.int64),
+        "full": tf.TensorSpec([], tf.bool),
+    }
+
+
+def _widths(kv: KvVariable) -> list[int]:
+    return [kv.width, *kv.slot_widths.values()]
+
+
+def of_export(kv: KvVariable, what: str) -> Content:
+    """All, changes, or a copy that leaves no trace: without `deleted` and `full`."""
+    widths = _widths(kv)
+    keys, counts, times, columns, *others = ops.tfplus_export(kv.handle, what=what, widths=widths, N=len(widths))
+    flat = [keys, counts, times, *columns, *others, tf.constant(what != "changes")]
+    content = dict(zip(_specs(kv), flat, strict=True))
+    if what == "copy":
+        del content["deleted"], content["full"]
+    return content
+
+
+def checked_content(kv: KvVariable, content: Mapping[str, Any]) -> Content:
+    """The tensors that an import takes. Raises ValueError where one is missing, too many, or of another kind."""
+    specs = _specs(kv)
+    if missing := specs.keys() - content.keys():
+        raise ValueError(f"table {kv.name!r} cannot take this over: it has no {', '.join(sorted(missing))}")
+    if unknown := content.keys() - specs.keys():
+        raise ValueError(f"table {kv.name!r} has no {', '.join(sorted(unknown))}: it is trained by another optimizer")
+    found = {name: tf.convert_to_tensor(content[name]) for name in specs}
+    for name, spec in specs.items():
+        shape = spec.shape
+        if name in ("counts", "times", "rows") or name.startswith("slot_"):
+            shape = found["keys"].shape[:1].concatenate(shape[1:])
+        elif name in ("candidate_counts", "candidate_times"):
+            shape = found["candidate_keys"].shape[:1]
+        if found[name].dtype != spec.dtype or not found[name].shape.is_compatible_with(shape):
+            raise ValueError(
+                f"table {kv.name!r}: {name} must be {spec.dtype.name} {shape}, "
+                f"not {found[name].dtype.name} {found[name].shape}"
+            )
+    return found
+
+
+def to_import(kv: KvVariable, content: Content) -> Any:
+    """Put checked content into the table. Eagerly raises ValueError, the table unchanged, for what cannot be."""
+    *flat, full = (content[name] for name in _specs(kv))
+    widths = _widths(kv)
+    end = 3 + len(widths)
+    try:
+        return ops.tfplus_import(kv.handle, *flat[:3], flat[3:end], *flat[end:], full, widths=widths)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"table {kv.name!r}: {error.message}") from error
+
+
+def number(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
+    """A scalar of that dtype, of a number or a tensor. Raises ValueError."""
+    if isinstance(value, tf.Tensor | tf.Variable):
+        tensor = tf.cast(value, dtype)
+        if not tensor.shape.is_compatible_with([]):
+            raise ValueError(f"{name} must be one number, not {tensor.shape}")
+        return tensor
+    try:
+        return tf.constant(float(value) if dtype.is_floating else operator.index(value), dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be a number, and this is none that fits: {value!r}") from error

@@ -1,0 +1,386 @@
+"""`KvVariable`: a dynamic embedding table that TensorFlow trains, eagerly and in graphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import ops as framework_ops
+from tensorflow.python.ops import handle_data_util, resource_variable_ops
+
+from penrose_tfplus.options import ResolvedOptions, parameter_value, resolve
+from penrose_tfplus_tensorflow._library import ops
+from penrose_tfplus_tensorflow.content import Content, checked_content, number, of_export, to_import
+
+if TYPE_CHECKING:
+    from tensorflow import IndexedSlices, Tensor
+
+__all__ = ["KvVariable"]
+
+_KEY_DTYPES = (tf.int64, tf.int32)
+_COUNTERS = ("lookups", "steps", "evicted", "now", "skipped_rows")
+_OF_THIS_GRAPH = "penrose_tfplus_tables"
+
+
+class KvVariable(tf.Module):
+    """Key → float32 row of `width` numbers, with optimizer slots, frequency and last-seen time beside it.
+
+    Every key of `key_dtype` is legal; no two share a row; the table grows as keys come. `tape.gradient(loss, kv)`
+    gives `tf.IndexedSlices`, which `apply_gradients` takes. The options are those of `penrose_tfplus.Table`. Tables
+    live in main memory and their ops run on the CPU.
+
+    Each variable has a table of its own, whatever its name, which goes with its last handle. In a `tf.Graph` of
+    TensorFlow 1 the table belongs to the session, and two variables of one name share it. Raises ValueError for what
+    does not exist or cannot be a value, and for a name that the graph has with other options.
+    """
+
+    #: TensorFlow differentiates by the handle of what has this.
+    _should_act_as_resource_variable = True
+    trainable = True
+    dtype = tf.float32
+
+    def __init__(
+        self,
+        name: str,
+        width: int,
+        *,
+        key_dtype: tf.DType = tf.int64,
+        optimizer: str = "adagrad",
+        optimizer_parameters: Mapping[str, float] | None = None,
+        initializer: str = "zeros",
+        initializer_parameters: Mapping[str, float] | None = None,
+        seed: int = 0,
+        admit_count: int | None = None,
+        admit_probability: float | None = None,
+        max_rows: int | None = None,
+        at_limit: Literal["fail", "evict"] = "fail",
+        shards: int = 64,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._own_name = name
+        try:
+            self._options = resolve(
+                width,
+                optimizer,
+                optimizer_parameters=optimizer_parameters,
+                initializer=initializer,
+                initializer_parameters=initializer_parameters,
+                seed=seed,
+                admit_count=admit_count,
+                admit_probability=admit_probability,
+                max_rows=max_rows,
+                at_limit=at_limit,
+                shards=shards,
+                threads=threads,
+            )
+            self.key_dtype = tf.as_dtype(key_dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"table {name!r}: {error}") from error
+        if self.key_dtype not in _KEY_DTYPES:
+            raise ValueError(f"table {name!r}: key_dtype must be int64 or int32, not {self.key_dtype.name}")
+        self._handle = self._make()
+
+    def _make(self) -> Tensor:
+        options = self._options
+        with tf.init_scope():
+            named = not tf.executing_eagerly()
+            if named:
+                self._check_other_uses_of_the_name()
+            handle = ops.tfplus_table(
+                container="",
+                shared_name=self.name if named else "",
+                width=options.width,
+                optimizer=options.optimizer,
+                parameters=[repr(value) for value in options.parameters],
+                initializer=options.initializer,
+                initial=[repr(value) for value in options.initial],
+                seed=int(np.uint64(options.seed).astype(np.int64)),
+                admission=options.admission,
+                admit=repr(options.admit),
+                max_rows=options.max_rows,
+                evict_at_limit=options.evict_at_limit,
+                shards=options.shards,
+                threads=options.threads,
+            )
+            if not named:
+                data = handle_data_util.create_handle_data(self.shape, tf.float32)
+                handle_data_util.set_handle_data(handle, data)
+        return handle
+
+    def _check_other_uses_of_the_name(self) -> None:
+        known = framework_ops.get_collection_ref(_OF_THIS_GRAPH)
+        for other in known:
+            if other.name == self.name and other.identity != self.identity:
+                raise ValueError(f"this graph has a table {self.name!r} with {other}; this one would be {self}")
+        known.append(self)
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self._own_name
+
+    @property
+    def _shared_name(self) -> str:  # what checkpoints of TensorFlow call a resource by
+        return self._own_name
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return self._options.width
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        return tf.TensorShape([None, self.width])
+
+    @property
+    def handle(self) -> Tensor:
+        """The resource that the ops take, and that gradients are of."""
+        return self._handle
+
+    @property
+    def options(self) -> ResolvedOptions:
+        """What it was made with, defaults filled in."""
+        return self._options
+
+    @property
+    def slot_widths(self) -> dict[str, int]:
+        """Slot of the optimizer → its numbers in a row."""
+        return self._options.slot_widths
+
+    @property
+    def identity(self) -> tuple[tf.DType, ResolvedOptions]:
+        """Equal for variables that can stand for each other."""
+        return self.key_dtype, self._options
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self._options).items())
+        return f"KvVariable({self.name!r}, key_dtype={self.key_dtype.name}, {shown})"
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    def gather(self, keys: Any, *, train: bool = False, unseen: Literal["zeros", "first"] = "zeros") -> Tensor:
+        """Rows of the keys: key_dtype [...] → float32 [..., width].
+
+        `train`: the keys count as seen, and become rows when they are admitted. Otherwise nothing changes, and keys
+        without a row read zeros, or the value that they would start with. In training, a table at its limit raises
+        ResourceExhaustedError.
+        """
+        if unseen not in ("zeros", "first"):
+            raise ValueError(f"unseen must be zeros or first, not {unseen!r}")
+        keys = self._keys(keys)
+        resource_variable_ops.variable_accessed(self)
+        rows = ops.tfplus_gather(self._handle, keys, mode="train" if train else unseen)
+        rows.set_shape(keys.shape.concatenate([self.width]))
+        return rows
+
+    def insert(self, keys: Any, rows: Any) -> Any:
+        """Set the rows float32 [n, width] of keys [n]. Those without a row get one, whatever the admission.
+
+        This and every `scatter_…` takes rows one after the other, and leaves optimizer slots as they are.
+        """
+        return self._write("assign", keys, rows)
+
+    scatter_update = insert
+
+    def scatter_add(self, keys: Any, rows: Any) -> Any:
+        """Add to rows."""
+        return self._write("add", keys, rows)
+
+    def scatter_sub(self, keys: Any, rows: Any) -> Any:
+        """Subtract from rows."""
+        return self._write("subtract", keys, rows)
+
+    def scatter_mul(self, keys: Any, rows: Any) -> Any:
+        """Multiply rows, number by number."""
+        return self._write("multiply", keys, rows)
+
+    def scatter_div(self, keys: Any, rows: Any) -> Any:
+        """Divide rows, number by number."""
+        return self._write("divide", keys, rows)
+
+    def scatter_min(self, keys: Any, rows: Any) -> Any:
+        """The smaller number of each."""
+        return self._write("minimum", keys, rows)
+
+    def scatter_max(self, keys: Any, rows: Any) -> Any:
+        """The larger number of each."""
+        return self._write("maximum", keys, rows)
+
+    def _write(self, op: str, keys: Any, rows: Any) -> Any:
+        keys, rows = self._keys(keys), self._rows("rows", rows)
+        return ops.tfplus_write(self._handle, keys, rows, op=op)
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def apply_gradients(
+        self,
+        gradients: IndexedSlices,
+        *,
+        time: Any = 0,
+        learning_rate: Any = None,
+        skip_non_finite: bool = False,
+    ) -> Any:
+        """One step of the table's optimizer; gradients of the same key are added up first.
+
+        `time`: the event time, microseconds since 1970, that the keys are now last seen at, unless an earlier step
+        came with a later one. `learning_rate`: of this step only, a number or a tensor.
+
+        Fastest right after the `gather(keys, train=True)` of the same keys. Keys without a row get one, except those
+        that are not admitted. Where a sum is not finite InvalidArgumentError is raised, the table unchanged;
+        `skip_non_finite` leaves out those rows instead and counts them.
+        """
+        if not isinstance(gradients, tf.IndexedSlices):
+            raise ValueError(
+                f"table {self.name!r} takes tf.IndexedSlices, as tape.gradient(loss, kv) gives them, not {gradients!r}"
+            )
+        keys, values = self._keys(gradients.indices), self._rows("gradients", gradients.values)
+        rate = self._learning_rate(learning_rate)
+        return ops.tfplus_apply(
+            self._handle, keys, values, number("time", time, tf.int64), rate, skip_non_finite=skip_non_finite
+        )
+
+    def _learning_rate(self, given: Any) -> Tensor:
+        if given is None:
+            return tf.constant([], tf.float64)
+        if isinstance(given, tf.Tensor | tf.Variable):
+            return tf.reshape(tf.cast(given, tf.float64), [1])
+        declared = self._options.learning_rate
+        return tf.constant([parameter_value(f"table {self.name!r}", declared, given)], tf.float64)
+
+    # -- looking at it -----------------------------------------------------------------------------
+
+    def contains(self, keys: Any) -> Tensor:
+        """Whether each key has a row: bool, of the keys' shape."""
+        return ops.tfplus_contains(self._handle, self._keys(keys))
+
+    def counts(self, keys: Any) -> Tensor:
+        """How often each key was looked up for training: int64; keys that wait for admission too."""
+        return ops.tfplus_counts(self._handle, self._keys(keys))
+
+    def times(self, keys: Any) -> Tensor:
+        """When each key was last trained: int64, microseconds since 1970, in whole seconds; -1: never seen."""
+        return ops.tfplus_times(self._handle, self._keys(keys))
+
+    def slots(self, keys: Any) -> dict[str, Tensor]:
+        """The optimizer's state beside each row: slot → float32 [..., width] or [..., 1]; zeros without a row."""
+        widths = self.slot_widths
+        whole = ops.tfplus_slots(self._handle, self._keys(keys))
+        if not widths:
+            return {}
+        return dict(zip(widths, tf.split(whole, list(widths.values()), axis=-1), strict=True))
+
+    def keys(self) -> Tensor:
+        """All keys that have a row, ascending: int64 [rows]."""
+        return ops.tfplus_keys(self._handle)
+
+    def size(self) -> Tensor:
+        """How many rows there are: int64."""
+        return ops.tfplus_size(self._handle, what="rows")
+
+    def candidates(self) -> Tensor:
+        """How many keys wait for admission: int64."""
+        return ops.tfplus_size(self._handle, what="candidates")
+
+    def bytes(self) -> Tensor:
+        """Memory taken: int64."""
+        return ops.tfplus_size(self._handle, what="bytes")
+
+    def counters(self) -> dict[str, Tensor]:
+        """Since the start: `lookups` for training, `steps`, rows `evicted`, `skipped_rows`; `now` in seconds."""
+        return dict(zip(_COUNTERS, tf.unstack(ops.tfplus_counters(self._handle)), strict=True))
+
+    # -- giving up rows ----------------------------------------------------------------------------
+
+    def delete(self, keys: Any) -> Tensor:
+        """Remove rows, and forget what waits for admission. Returns how many rows there were: int64."""
+        return ops.tfplus_delete(self._handle, self._keys(keys))
+
+    def evict(self, *, before: Any = None, min_count: Any = None, min_norm: Any = None, max_rows: Any = None) -> Tensor:
+        """Remove rows last seen before this time (microseconds since 1970), seen less often than `min_count`, with a
+        smaller L2 norm than `min_norm`; then, down to `max_rows`, those not seen for longest. Returns how many: int64.
+
+        Bounds are numbers or tensors; None, and of a tensor what is negative, is no bound.
+        """
+        given = {"before": before, "min_count": min_count, "min_norm": min_norm, "max_rows": max_rows}
+        bounds = []
+        for name, value in given.items():
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must not be negative, nor too large: {value!r}")
+            dtype = tf.float64 if name == "min_norm" else tf.int64
+            bounds.append(number(name, -1 if value is None else value, dtype))
+        return ops.tfplus_evict(self._handle, *bounds)
+
+    def clear(self) -> Any:
+        """Remove everything."""
+        return ops.tfplus_clear(self._handle)
+
+    # -- all of it ---------------------------------------------------------------------------------
+
+    def state(self) -> Content:
+        """Everything that decides what the table does next, ascending by key: equal tables give equal bytes.
+
+        `keys` int64 [n], `rows` float32 [n, width], `slot_…` float32 [n, width] or [n, 1], `counts` and `times` int64
+        [n]; `candidate_keys`, `candidate_counts` and `candidate_times` int64 [m]; `counters` int64 [5].
+        """
+        return of_export(self, "copy")
+
+    def load_state(self, state: Mapping[str, Any]) -> Any:
+        """Become what `state` held. Raises ValueError, the table unchanged, for another width, optimizer, dtype."""
+        content = {"deleted": tf.zeros([0], tf.int64), "full": tf.constant(True), **state}
+        return to_import(self, checked_content(self, content))
+
+    def export(self, *, full: bool = False) -> Content:
+        """What changed since the last export that was committed, or everything: as `state`, with `deleted` int64 [k].
+
+        When it is kept safe call `commit_export`, otherwise `abort_export`; there is one at a time. After `clear`,
+        and where too many keys were deleted to remember, FailedPreconditionError asks for a full one.
+        """
+        return of_export(self, "all" if full else "changes")
+
+    def commit_export(self) -> Any:
+        """The last export is safe: the next one has what changes from its instant on."""
+        return ops.tfplus_end_export(self._handle, committed=True)
+
+    def abort_export(self) -> Any:
+        """The last export is lost: what it held counts as changed again."""
+        return ops.tfplus_end_export(self._handle, committed=False)
+
+    def import_(self, exported: Mapping[str, Any]) -> Any:
+        """Take over an export: a full one replaces everything, another comes on top. Raises as `load_state`."""
+        return to_import(self, checked_content(self, exported))
+
+    def _serialize_to_tensors(self) -> Content:
+        return self.state()
+
+    def _restore_from_tensors(self, restored_tensors: Mapping[str, Tensor]) -> Any:
+        return self.load_state(restored_tensors)
+
+    # -- checks ------------------------------------------------------------------------------------
+
+    def _keys(self, keys: Any) -> Tensor:
+        """A tensor of the variable's own key dtype. Raises ValueError."""
+        if isinstance(keys, tf.RaggedTensor | tf.SparseTensor):
+            raise ValueError(
+                f"keys of table {self.name!r} must be a dense tensor; look {type(keys).__name__}s up with "
+                "embedding_lookup or safe_embedding_lookup_sparse"
+            )
+        if not isinstance(keys, tf.Tensor | np.ndarray | np.generic):
+            keys = np.asarray(keys, self.key_dtype.as_numpy_dtype) if np.size(keys) == 0 else keys
+            keys = tf.convert_to_tensor(keys, dtype_hint=self.key_dtype)
+        keys = tf.convert_to_tensor(keys)
+        if keys.dtype != self.key_dtype:
+            raise ValueError(f"keys of table {self.name!r} must be {self.key_dtype.name}, not {keys.dtype.name}")
+        return keys
+
+    def _rows(self, what: str, rows: Any) -> Tensor:
+        rows = tf.convert_to_tensor(rows, dtype_hint=tf.float32)
+        if rows.dtype != tf.float32 or not rows.shape.is_compatible_with(self.shape):
+            raise ValueError(
+                f"{what} of table {self.name!r} must be float32 [n, {self.width}], not {rows.dtype.name} {rows.shape}"
+            )
+        return rows

@@ -1,0 +1,108 @@
+"""Training tables beside dense variables: tables by their own optimizer, the others by one of Keras's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from penrose_tfplus_tensorflow.kv_variable import KvVariable
+
+__all__ = ["MixedOptimizer", "Model", "TrainsTables", "kv_variables"]
+
+#: A sum beyond this cannot be squared in float32: the tables refuse it.
+_LARGEST = 1e18
+
+
+class MixedOptimizer:
+    """One step over both kinds of variables: all of it, or nothing where a gradient is not finite."""
+
+    def __init__(self, dense: keras.optimizers.Optimizer) -> None:
+        self.dense = dense
+
+    def minimize(self, loss: Callable[[], tf.Tensor], variables: Sequence[Any], **step: Any) -> tf.Tensor:
+        """Differentiate the loss that this gives, and `apply`."""
+        with tf.GradientTape() as tape:
+            value = loss()
+        return self.apply(tape.gradient(value, variables), variables, **step)
+
+    def apply(
+        self, gradients: Sequence[Any], variables: Sequence[Any], *, time: Any = 0, learning_rate: Any = None
+    ) -> tf.Tensor:
+        """Apply the gradients of these variables; None is no gradient. Returns bool: whether all were finite.
+
+        Where one is not, nothing changes. `time` and `learning_rate` are for the tables, as in
+        `KvVariable.apply_gradients`; the dense learning rate is the Keras optimizer's.
+        """
+        pairs = list(zip(gradients, variables, strict=True))
+        tables = [(gradient, kv) for gradient, kv in pairs if isinstance(kv, KvVariable) and gradient is not None]
+        dense = [(gradient, variable) for gradient, variable in pairs if not isinstance(variable, KvVariable)]
+        used = [(gradient, variable) for gradient, variable in dense if gradient is not None]
+        if not tables and not used:
+            raise ValueError("no variable has a gradient: does the loss depend on them?")
+        if used and not self.dense.built:
+            self.dense.build([variable for _, variable in dense])  # not in the branch of a graph
+
+        def step() -> tf.Tensor:
+            # The tables first: of what can fail, a full table, the dense variables know nothing.
+            for gradient, kv in tables:
+                kv.apply_gradients(gradient, time=time, learning_rate=learning_rate)
+            if used:
+                self.dense.apply(*zip(*used, strict=True))
+            return tf.constant(True)
+
+        finite = tf.reduce_all([_finite(gradient) for gradient, _ in [*tables, *used]])
+        return tf.cond(finite, step, lambda: tf.constant(False))
+
+
+def _finite(gradient: Any) -> tf.Tensor:
+    """Whether all numbers of a gradient are finite; of a table's, whether no sum of them is too large for it."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.reduce_sum(tf.abs(gradient.values)) < _LARGEST
+    return tf.reduce_all(tf.math.is_finite(gradient))
+
+
+def kv_variables(model: keras.Layer) -> list[KvVariable]:
+    """The tables that a model's trainable layers hold as attributes, each once, in the order of the layers."""
+    found: dict[int, KvVariable] = {}
+    for layer in filter(lambda layer: layer.trainable, model._flatten_layers()):
+        for value in vars(layer).values():
+            if isinstance(value, KvVariable):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+class TrainsTables:
+    """Beside a `keras.Model` among the bases: its `fit` trains the tables of its layers along with its weights.
+
+    A gradient that is not finite stops `fit` with InvalidArgumentError, the variables as they were.
+    """
+
+    def train_step(self: Any, data: Any) -> dict[str, tf.Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predicted = self(x, training=True)
+            loss = self.compute_loss(x, y, predicted, sample_weight, training=True)
+        variables = [*self.trainable_weights, *kv_variables(self)]
+        applied = MixedOptimizer(self.optimizer).apply(tape.gradient(loss, variables), variables)
+        tf.debugging.Assert(applied, ["a gradient is not finite: lower the learning rate, or look at the data"])
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
+        return self.compute_metrics(x, y, predicted, sample_weight=sample_weight)
+
+
+@keras.saving.register_keras_serializable("penrose_tfplus")
+class FunctionalModel(TrainsTables, keras.Model):
+    """What `Model(inputs, outputs)` gives. Of its own: Keras changes the bases of a class that is made so."""
+
+
+class Model(TrainsTables, keras.Model):
+    """A `keras.Model` that trains tables: `Model(inputs, outputs)`, or a base of one's own."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Model and (args or "inputs" in kwargs):
+            return FunctionalModel(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
