@@ -14,6 +14,7 @@ nox.options.reuse_existing_virtualenvs = True
 DISTRIBUTIONS = (
     ".",
     "plugins/penrose-torch",
+    "plugins/penrose-tensorflow",
     "plugins/penrose-tensorboard",
     "plugins/penrose-prometheus",
     "plugins/penrose-kafka",
@@ -21,17 +22,24 @@ DISTRIBUTIONS = (
     "contrib/penrose-river",
     "contrib/penrose-sklearn",
     "tfplus_ext",
+    "tfplus_ext/tfplus_tensorflow",
 )
-#: Extras that tests need: formats of messages, a broker to log in to.
-EXTRAS = {".": "[avro]", "plugins/penrose-kafka": "[avro,dev]"}
+#: Extras that tests need: formats of messages, a broker to log in to, TensorFlow.
+EXTRAS = {
+    ".": "[avro]",
+    "plugins/penrose-kafka": "[avro,dev]",
+    "plugins/penrose-tensorflow": "[cpu]",
+    "tfplus_ext/tfplus_tensorflow": "[cpu]",
+}
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
-FRAMEWORKS = ("tensorflow-cpu==2.21.0", "ray==2.60.0", "apache-beam==2.77.0")
+FRAMEWORKS = ("ray==2.60.0", "apache-beam==2.77.0")
 
 
 def editable(*, without: str | None = None) -> list[str]:
-    """What pip is told to install every distribution of this repository for editing."""
-    return [part for path in DISTRIBUTIONS if path != without for part in ("-e", path + EXTRAS.get(path, ""))]
+    """What pip is told to install every distribution of this repository for editing, but what lies in `without`."""
+    kept = [path for path in DISTRIBUTIONS if without is None or not Path(path).is_relative_to(without)]
+    return [part for path in kept for part in ("-e", path + EXTRAS.get(path, ""))]
 
 
 def install(session: nox.Session, *more: str) -> None:
@@ -41,7 +49,7 @@ def install(session: nox.Session, *more: str) -> None:
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """The tests of daily work: a few minutes, nothing is killed, no frameworks but PyTorch."""
+    """The tests of daily work: a few minutes, nothing is killed, neither Ray nor Beam."""
     install(session)
     session.run("pytest", "-m", "not slow and not faults", *session.posargs)
 
@@ -63,7 +71,7 @@ def wheels(session: nox.Session) -> None:
     built = Path(session.create_tmp()).resolve()
     for stale in built.glob("*.whl"):
         stale.unlink()
-    for version in sorted({lowest_host(path) for path in tests}):
+    for version in sorted({lowest_host(path) for path in tests} - {None}):
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), host_source(session, version))
     for path in tests:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
@@ -88,11 +96,11 @@ def name(path: str) -> str:
     return str(tomllib.loads(Path(path, "pyproject.toml").read_text())["project"]["name"])
 
 
-def lowest_host(path: str) -> str:
-    """The lowest version of penrose-host that a distribution of this repository declares."""
+def lowest_host(path: str) -> str | None:
+    """The lowest version of penrose-host that a distribution of this repository declares; None where it needs none."""
     dependencies = tomllib.loads(Path(path, "pyproject.toml").read_text())["project"]["dependencies"]
-    declared = next(text for text in dependencies if text.startswith("penrose-host"))
-    return declared.split(">=")[1].split(",")[0].strip()
+    declared = next((text for text in dependencies if text.startswith("penrose-host")), None)
+    return None if declared is None else declared.split(">=")[1].split(",")[0].strip()
 
 
 def host_source(session: nox.Session, version: str) -> str:

@@ -12,10 +12,11 @@ in memory together (20 million rows: about 3 GB each, 10 GB in all) and work by 
 at a time. A block during which other processes took more than `--quiet` cores is measured again, at most 8 times in
 all; one that never got the machine to itself counts only where a contender has no other. Printed: the median of the
 blocks, the slowest and the fastest, and ours relative to each peer with what is asked for in brackets; nothing is
-asserted. TFRA is left out of tables larger than `--tfra-most-rows`.
+asserted. Ours are `tfplus`, called from NumPy, and `tfplus_tensorflow`, the same tables as TensorFlow's ops. The two
+that work in TensorFlow are left out of tables larger than `--tensorflow-most-rows`.
 
 The peers' environments are made with venv and pip, pinned, in `.benchmarks/` (3 GB), or given as `--python-fbgemm`
-(used for `torch` too) and `--python-tfra`. `tfplus` is the one of the Python that runs this.
+(used for `torch` too) and `--python-tfra`. Ours are those of the Python that runs this.
 """
 
 from __future__ import annotations
@@ -31,16 +32,23 @@ from peers.check import check
 from peers.contender import Contender
 from peers.worker import IDS_PER_STEP, THREADS, WIDTH
 
-OURS = "tfplus"
-CONTENDERS = (OURS, "fbgemm", "torch", "tfra")
-#: (stream, peer) → how many times as fast we are to be.
-ASKED = {("zipf", "fbgemm"): 2.0, ("zipf", "torch"): 4.0, ("zipf", "tfra"): 5.0, ("uniform", "fbgemm"): 1.0}
+OURS = ("tfplus", "tfplus_tensorflow")
+IN_TENSORFLOW = ("tfplus_tensorflow", "tfra")
+CONTENDERS = ("tfplus", "fbgemm", "torch", "tfplus_tensorflow", "tfra")
+#: (stream, ours, peer) → how many times as fast we are to be.
+ASKED = {
+    ("zipf", "tfplus", "fbgemm"): 2.0,
+    ("zipf", "tfplus", "torch"): 4.0,
+    ("zipf", "tfplus", "tfra"): 5.0,
+    ("zipf", "tfplus_tensorflow", "tfra"): 3.0,
+    ("uniform", "tfplus", "fbgemm"): 1.0,
+}
 ATTEMPTS = 8
 
 
 def python_of(name: str, options: argparse.Namespace) -> Path:
     """The interpreter that a contender runs in."""
-    if name == OURS:
+    if name in OURS:
         return Path(sys.executable)
     if name == "tfra":
         return options.python_tfra or environments.python("tfra")
@@ -73,10 +81,11 @@ def report(stream: str, blocks: dict[str, list[tuple[float, float]]], quiet: flo
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     for name, values in speeds.items():
         disturbed = sum(others > quiet for _, others in blocks[name])
-        line = f"{stream:>8} · {name:<7}{medians[name]:7.2f} M ids/s ({min(values):.2f} to {max(values):.2f})"
-        if OURS in medians and name != OURS:
-            asked = ASKED.get((stream, name))
-            line += f" · ours {medians[OURS] / medians[name]:.2f}×" + (f" (asked: {asked:g}×)" if asked else "")
+        line = f"{stream:>8} · {name:<17}{medians[name]:7.2f} M ids/s ({min(values):.2f} to {max(values):.2f})"
+        for ours in OURS if name not in OURS else ():
+            if ours in medians and (ours == "tfplus" or name in IN_TENSORFLOW):
+                asked = ASKED.get((stream, ours, name))
+                line += f" · {ours} {medians[ours] / medians[name]:.2f}×" + (f" (asked: {asked:g}×)" if asked else "")
         print(line + (f" · {disturbed} of {len(blocks[name])} blocks disturbed" if disturbed else ""), flush=True)
 
 
@@ -116,13 +125,14 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=7, help="blocks of each contender and stream")
     parser.add_argument("--steps", type=int, default=20, help="steps of a block")
     parser.add_argument("--quiet", type=float, default=0.2, help="cores that others may use during a block")
-    parser.add_argument("--tfra-most-rows", type=int, default=2_000_000)
+    parser.add_argument("--tensorflow-most-rows", type=int, default=2_000_000)
     parser.add_argument("--python-fbgemm", type=Path, help="interpreter with torch and fbgemm-gpu-cpu")
     parser.add_argument("--python-tfra", type=Path, help="interpreter with tensorflow-recommenders-addons")
     options = parser.parse_args()
     for rows in options.rows:
         names = [name for name in CONTENDERS if name in options.only]
-        compare(rows, [name for name in names if name != "tfra" or rows <= options.tfra_most_rows], options)
+        small = rows <= options.tensorflow_most_rows
+        compare(rows, [name for name in names if small or name not in IN_TENSORFLOW], options)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from penrose_host.testing.memory import MemoryCheckpoints
 __all__ = [
     "FILES",
     "ROWS",
+    "TENSORFLOW",
     "TFPLUS",
     "TORCH",
     "check_same_end",
@@ -56,7 +57,12 @@ TORCH: Mapping[str, Any] = {
     "executor": {"name": "staged-torch", "model": "logistic", "optimizer": {"name": "adagrad", "learning_rate": 0.1}},
     "embedding": {"name": "hashing", "rows": 1 << 14},
 }
-#: The same with native tables: most keys are seen too seldom to become rows, and rows go 900 seconds after their last.
+#: A job that trains with TensorFlow: a network, so that there are dense parameters with an optimizer of their own.
+TENSORFLOW: Mapping[str, Any] = {
+    "executor": {"name": "staged-tensorflow", "model": "deepfm", "width": 4, "hidden": [8]},
+    "embedding": {"name": "hashing", "rows": 1 << 14},
+}
+#: PyTorch with native tables: most keys are seen too seldom to become rows, and rows go 900 seconds after their last.
 TFPLUS: Mapping[str, Any] = {
     "executor": TORCH["executor"],
     "embedding": {

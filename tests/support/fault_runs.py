@@ -26,6 +26,7 @@ staged-kafka = fault_kafka:StagedKafka
 
 [penrose.executors]
 staged-torch = fault_stage:StagedTorch
+staged-tensorflow = fault_stage:StagedTensorflow
 counting = fault_stage:Counting
 
 [penrose.hooks]

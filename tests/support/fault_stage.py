@@ -39,6 +39,7 @@ from penrose_host import (
 )
 from penrose_host.datasources.file_options import FilesOptions
 from penrose_host.datasources.files import FilesSource
+from penrose_tensorflow.executor import TensorflowExecutor
 from penrose_torch.executor import TorchExecutor
 
 _CHECKPOINT = r"/checkpoints/\d{8}-e\d+"
@@ -239,6 +240,10 @@ class _Staged(Executor):
 
 class StagedTorch(_Staged, TorchExecutor):
     """The PyTorch executor, unchanged."""
+
+
+class StagedTensorflow(_Staged, TensorflowExecutor):
+    """The TensorFlow executor, unchanged."""
 
 
 class CountingOptions(BaseModel):
