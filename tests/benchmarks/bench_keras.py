@@ -31,14 +31,17 @@ JOB = Path(__file__).parents[2] / "contrib" / "penrose-flights" / "job.yaml"
 SIDES = ("keras", "table", "penrose")
 BATCH, WIDTH, LAYER_ROWS, RATE, WARM_UP = 1024, 16, 1_000_000, 0.05, 20
 HIDDEN = (64, 32)
+#: As Keras's Adagrad is by default.
+ADAGRAD = {"learning_rate": RATE, "initial_accumulator": 0.1, "epsilon": 1e-7}
 OPTIONS = (
     "features.known_at=null",
     "executor.model=deepfm",
     f"executor.width={WIDTH}",
     f"executor.hidden={list(HIDDEN)}",
-    f"executor.optimizer={{name: adagrad, learning_rate: {RATE}}}",
-    f"executor.dense_optimizer={{name: adagrad, learning_rate: {RATE}}}",
-    f"executor.threads={2}",
+    f"executor.optimizer={json.dumps({'name': 'adagrad', **ADAGRAD})}",
+    f"executor.dense_optimizer={json.dumps({'name': 'adagrad', **ADAGRAD})}",
+    "executor.reduction=mean",
+    "executor.threads=2",
     f"micro_batch.rows={BATCH}",
     "micro_batch.event_time=null",
 )
@@ -61,17 +64,10 @@ def fitted(side: str, rows: int | None) -> dict[str, float]:
         )
         Model = keras.Model  # noqa: N806 - it is a class
     else:
-        from penrose_tfplus_tensorflow import Embedding, KvVariable, Model
+        from penrose_tfplus_tensorflow import Embedding, Model
 
-        table = KvVariable(
-            "table",
-            width,
-            optimizer="adagrad",
-            optimizer_parameters={"learning_rate": RATE},
-            initializer="normal",
-            threads=2,
-        )
-        embedding = Embedding(table)
+        adagrad = {"optimizer": "adagrad", "optimizer_parameters": ADAGRAD}
+        embedding = Embedding(width, options={**adagrad, "initializer": "normal", "threads": 2})
     slots = embedding(inputs)
     weights, factors = slots[..., :1], slots[..., 1:]
     pairs = keras.ops.square(keras.ops.sum(factors, 1)) - keras.ops.sum(keras.ops.square(factors), 1)
