@@ -13,7 +13,7 @@ from penrose_tfplus_tensorflow._library import ops
 if TYPE_CHECKING:
     from penrose_tfplus_tensorflow.kv_variable import KvVariable
 
-__all__ = ["Content", "checked_content", "number", "of_export", "to_import"]
+__all__ = ["Content", "checked_content", "done", "number", "of_export", "to_import"]
 
 Content = dict[str, tf.Tensor]
 _COUNTERS = 5
@@ -81,9 +81,14 @@ def to_import(kv: KvVariable, content: Content) -> Any:
     widths = _widths(kv)
     end = 3 + len(widths)
     try:
-        return ops.tfplus_import(kv.handle, *flat[:3], flat[3:end], *flat[end:], full, widths=widths)
+        return done(ops.tfplus_import(kv.handle, *flat[:3], flat[3:end], *flat[end:], full, widths=widths))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"table {kv.name!r}: {error.message}") from error
+
+
+def done(operation: Any) -> Any:
+    """The operation in a graph of TensorFlow 1, where someone has to run it; None elsewhere."""
+    return None if tf.compat.v1.executing_eagerly_outside_functions() else operation
 
 
 def number(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:

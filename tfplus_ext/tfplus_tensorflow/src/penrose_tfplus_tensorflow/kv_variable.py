@@ -13,7 +13,7 @@ from tensorflow.python.ops import handle_data_util, resource_variable_ops
 
 from penrose_tfplus.options import ResolvedOptions, parameter_value, resolve
 from penrose_tfplus_tensorflow._library import ops
-from penrose_tfplus_tensorflow.content import Content, checked_content, number, of_export, to_import
+from penrose_tfplus_tensorflow.content import Content, checked_content, done, number, of_export, to_import
 
 if TYPE_CHECKING:
     from tensorflow import IndexedSlices, Tensor
@@ -34,7 +34,8 @@ class KvVariable(tf.Module):
 
     Each variable has a table of its own, whatever its name, which goes with its last handle. In a `tf.Graph` of
     TensorFlow 1 the table belongs to the session, and two variables of one name share it. Raises ValueError for what
-    does not exist or cannot be a value, and for a name that the graph has with other options.
+    does not exist or cannot be a value, and for a name that the graph has with other options. There, methods that
+    change the table and tell nothing return their operation; elsewhere None, and what comes later sees the change.
     """
 
     #: TensorFlow differentiates by the handle of what has this.
@@ -213,7 +214,7 @@ class KvVariable(tf.Module):
 
     def _write(self, op: str, keys: Any, rows: Any) -> Any:
         keys, rows = self._keys(keys), self._rows("rows", rows)
-        return ops.tfplus_write(self._handle, keys, rows, op=op)
+        return done(ops.tfplus_write(self._handle, keys, rows, op=op))
 
     # -- training ----------------------------------------------------------------------------------
 
@@ -240,9 +241,8 @@ class KvVariable(tf.Module):
             )
         keys, values = self._keys(gradients.indices), self._rows("gradients", gradients.values)
         rate = self._learning_rate(learning_rate)
-        return ops.tfplus_apply(
-            self._handle, keys, values, number("time", time, tf.int64), rate, skip_non_finite=skip_non_finite
-        )
+        time = number("time", time, tf.int64)
+        return done(ops.tfplus_apply(self._handle, keys, values, time, rate, skip_non_finite=skip_non_finite))
 
     def _learning_rate(self, given: Any) -> Tensor:
         if given is None:
@@ -317,7 +317,7 @@ class KvVariable(tf.Module):
 
     def clear(self) -> Any:
         """Remove everything."""
-        return ops.tfplus_clear(self._handle)
+        return done(ops.tfplus_clear(self._handle))
 
     # -- all of it ---------------------------------------------------------------------------------
 
@@ -344,11 +344,11 @@ class KvVariable(tf.Module):
 
     def commit_export(self) -> Any:
         """The last export is safe: the next one has what changes from its instant on."""
-        return ops.tfplus_end_export(self._handle, committed=True)
+        return done(ops.tfplus_end_export(self._handle, committed=True))
 
     def abort_export(self) -> Any:
         """The last export is lost: what it held counts as changed again."""
-        return ops.tfplus_end_export(self._handle, committed=False)
+        return done(ops.tfplus_end_export(self._handle, committed=False))
 
     def import_(self, exported: Mapping[str, Any]) -> Any:
         """Take over an export: a full one replaces everything, another comes on top. Raises as `load_state`."""

@@ -80,6 +80,15 @@ class TrainsTables:
     A gradient that is not finite stops `fit` with InvalidArgumentError, the variables as they were.
     """
 
+    @property
+    def supports_jit(self) -> bool:
+        """XLA does not know the ops."""
+        return False
+
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        """Keras sets what its own layers can."""
+
     def train_step(self: Any, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
