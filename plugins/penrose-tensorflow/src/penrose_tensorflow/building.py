@@ -39,6 +39,8 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     if not layout.slots and not features.numeric:
         raise ConfigError([("features", "tensorflow needs at least one feature")])
     prepare(options, context.seed)
+    if options.loop != "host":
+        return _fit(options, context)
     model: Model
     if options.model in MODELS:
         model = named_model(options, layout.slots, len(features.numeric), len(features.labels))
@@ -47,6 +49,17 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     rows = row_source(options, context, model)
     optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
     return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction)
+
+
+def _fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:
+    from penrose_tensorflow.fit import FitLearner
+
+    if context.tables is not None:
+        raise ConfigError(
+            [("embedding", f"with `loop: {options.loop}` the model holds its embeddings itself, in layers of its own")],
+            hint="embedding: none",
+        )
+    return FitLearner(options, context.features)
 
 
 def row_source(options: TensorflowOptions, context: ExecutorContext, model: Model) -> RowSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,14 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from penrose_host.batch import StepResult
-from penrose_host.errors import TrainingError
+from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.learner import Learner
-from penrose_tensorflow.named import NamedColumns
+from penrose_tensorflow.named import NamedColumns, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
+from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
     from penrose_host.batch import EncodedBatch, Float32, StepInfo
@@ -57,13 +59,13 @@ class FitLearner(Learner):
             name=f"fit of {options.model}" if options.loop == "fit" else options.loop,
             timeout=options.loop_timeout,
         )
-        self._score = tf.function(self._scores, input_signature=self.columns.specs)
-        self._finite = tf.function(_all_finite)
+        self._fed: tf.data.Dataset | None = None
+        self._finite = tf.function(_all_finite, autograph=False)
 
     # -- what the host asks -----------------------------------------------------------------------
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        columns = self._score(*(tf.constant(array) for array in self.columns.arrays(batch))).numpy()
+        columns = self._score(*(tensor(array) for array in self.columns.arrays(batch))).numpy()
         return by_head(columns, self.heads, self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:  # noqa: ARG002 - all state is this process's
@@ -71,16 +73,15 @@ class FitLearner(Learner):
         targets = self.layout.targets(batch)
         losses = log_losses(scores, targets)
         known = ~np.isnan(targets)
-        rows = known.any(axis=1)
+        rows: Array = known.any(axis=1)
         if not rows.any():
             return StepResult(losses, scores)
         if not np.isfinite(list(losses.values())).all():
             return StepResult(losses, scores, applied=False)
-        labelled = None if rows.all() else rows
-        columns = self.columns.arrays(batch, labelled)
+        labelled = self.columns.arrays(taken(batch, rows))
         labels, weights = np.where(known, targets, np.float32(0)), known.astype(np.float32)
-        self._before = [(variable, tf.identity(variable)) for variable in self._variables()]
-        applied = self._loop.submit(_Batch(columns, labels[rows].T, weights[rows].T))
+        self._before = [(variable, variable.value()) for variable in self._variables()]
+        applied = self._loop.submit(_Batch(labelled, labels[rows].T, weights[rows].T))
         return StepResult(losses, scores, applied)
 
     def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
@@ -91,20 +92,27 @@ class FitLearner(Learner):
     def identity(self) -> Mapping[str, Any]:
         return {"model": self.name, "loop": "fit", "optimizer": type(self.model.optimizer).__name__}
 
+    def serving(self) -> tf.Module:
+        return _Serving(self.model, self.columns)
+
     def close(self) -> None:
         self._loop.close()
+        if self._fed is not None:
+            # Keras leaves its iterators in reference cycles. They have to go before what they read.
+            gc.collect()
+            self._fed = None
 
     # -- the trainer's side, on its thread ---------------------------------------------------------
 
     def _train(self, loop: OwnedLoop[_Batch, bool]) -> None:
-        self._run(self.model, self._dataset(loop), [_Acknowledging(loop, self._settled)])
+        self._fed = self._dataset(loop)
+        self._run(self.model, self._fed, [_Acknowledging(loop, self._settled)])
 
     def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
         heads = tf.TensorSpec([len(self.heads), None], tf.float32)
 
         def pulled() -> Iterator[tuple[Any, ...]]:
-            for batch in loop.batches():
-                yield batch
+            yield from loop.batches()
 
         def named(columns: Sequence[tf.Tensor], labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, Any, Any]:
             return self.columns.by_name(columns), self._by_head(labels), self._by_head(weights)
@@ -143,23 +151,27 @@ class FitLearner(Learner):
         inputs = self.columns.by_name(self.columns.example())
         try:
             outputs = self.model(inputs, training=False)
+            self._check(outputs)
+            # Traced here and now, for any number of rows. (Keras too keeps AutoGraph out of its steps.)
+            self._score = tf.function(self._scores, autograph=False).get_concrete_function(*self.columns.specs)
+        except ConfigError:
+            raise
         except Exception as error:
             raise fault(
                 _MODEL,
-                f"the model of {self.name} raised {type(error).__name__} for 3 rows: {error}",
+                f"the model of {self.name} raised {type(error).__name__}: {error}",
                 f"its input has {', '.join(inputs)}",
             ) from error
-        if stacked(outputs, self.heads) is None or (len(self.heads) > 1 and not isinstance(outputs, Mapping)):
-            expected = (
-                "probabilities: floats [rows] or [rows, 1]" if len(self.heads) == 1 else "a dict of probabilities"
-            )
-            raise fault(
-                _MODEL,
-                f"the model of {self.name} returned {described(outputs)}; expected is {expected}"
-                f"{'' if len(self.heads) == 1 else ' by label, floats [rows] or [rows, 1]: ' + ', '.join(self.heads)}",
-            )
         self.model.optimizer.build(self.model.trainable_variables)
         return outputs
+
+    def _check(self, outputs: Any) -> None:
+        several = len(self.heads) > 1
+        if stacked(outputs, self.heads) is not None and (isinstance(outputs, Mapping) or not several):
+            return
+        expected = f"a dict of {', '.join(self.heads)}, each" if several else "probabilities:"
+        given = f"the model of {self.name} returned {described(outputs)}"
+        raise fault(_MODEL, f"{given}; expected is {expected} floats [rows] or [rows, 1]")
 
     def _not_probabilities(self, what: str) -> TrainingError:
         return TrainingError(
@@ -168,7 +180,24 @@ class FitLearner(Learner):
         )
 
 
-class _Acknowledging(keras.callbacks.Callback):
+class _Serving(tf.Module):  # type: ignore[misc]
+    """The model over ids, numbers and lists, which come as their values and lengths."""
+
+    def __init__(self, model: keras.Model, columns: NamedColumns) -> None:
+        super().__init__()
+        self.model = model
+        self._columns = columns
+
+    def __call__(
+        self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        heads = self._columns.features.labels
+        found = stacked(self.model(self._columns.served(ids, numeric, lists), training=False), heads)
+        assert found is not None  # it was looked at when the model was built
+        return {head: found[:, place] for place, head in enumerate(heads)}
+
+
+class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]
     """Acknowledges each batch as Keras says that it is trained, and holds `fit` there until the next one comes."""
 
     def __init__(self, loop: OwnedLoop[_Batch, bool], settled: Callable[[Mapping[str, Any]], bool]) -> None:

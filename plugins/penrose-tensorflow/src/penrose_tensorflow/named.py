@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.batch import Ragged
+from penrose_host.batch import EncodedBatch, Ragged
 from penrose_host.executors.functions import different_names
 from penrose_host.interfaces import FeatureSpec
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch
-
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["NamedColumns"]
+__all__ = ["NamedColumns", "taken"]
 
 Tensors: TypeAlias = Sequence[tf.Tensor]
 
@@ -43,18 +41,12 @@ class NamedColumns:
             ),
         )
 
-    def arrays(self, batch: EncodedBatch, rows: Array | None = None) -> tuple[Array, ...]:
-        """Of the whole batch, or of these `rows` (bool [rows]) of it."""
+    def arrays(self, batch: EncodedBatch) -> tuple[Array, ...]:
         numeric = np.empty((len(self.features.numeric), len(batch)), np.float32)
         for place, name in enumerate(self.features.numeric):
             numeric[place] = batch.numeric[name]
-        ids, lists = batch.ids, [batch.lists[feature.name] for feature in self.features.lists]
-        if rows is None:
-            parts = [_from_zero(ragged) for ragged in lists]
-        else:
-            ids, numeric = ids[rows], numeric[:, rows]
-            parts = [_taken(ragged, rows) for ragged in lists]
-        return (ids, numeric, *(array for part in parts for array in part))
+        parts = [_from_zero(batch.lists[feature.name]) for feature in self.features.lists]
+        return (batch.ids, numeric, *(array for part in parts for array in part))
 
     def by_name(self, tensors: Tensors) -> dict[str, Any]:
         """Symbolic or eager: the tensors of `arrays` as the features that a model sees."""
@@ -63,6 +55,16 @@ class NamedColumns:
         for place, feature in enumerate(self.features.lists):
             found[feature.name] = tf.RaggedTensor.from_row_splits(rest[2 * place], rest[2 * place + 1], validate=False)
         return found | {name: numeric[place] for place, name in enumerate(self.features.numeric)}
+
+    def served(
+        self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
+    ) -> dict[str, Any]:
+        """The same by name, of what whoever serves the model gives: lists as their values and lengths."""
+        found: dict[str, Any] = {name: ids[:, place] for place, name in enumerate(self.features.categorical)}
+        for feature in self.features.lists:
+            values, lengths = lists[feature.name]
+            found[feature.name] = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
+        return found | {name: numeric[name] for name in self.features.numeric}
 
     def example(self) -> list[tf.Tensor]:
         """Three rows of zeros, to build a model with."""
@@ -73,12 +75,20 @@ class NamedColumns:
         return found
 
 
+def taken(batch: EncodedBatch, rows: Array) -> EncodedBatch:
+    """The rows of a batch for which `rows` (bool [rows]) says so."""
+    if rows.all():
+        return batch
+    lists = {}
+    for name, ragged in batch.lists.items():
+        values, offsets = _from_zero(ragged)
+        lengths = np.diff(offsets)
+        lists[name] = Ragged(values[np.repeat(rows, lengths)], np.concatenate([[0], np.cumsum(lengths[rows])]))
+    numeric = {name: column[rows] for name, column in batch.numeric.items()}
+    labels = {head: column[rows] for head, column in batch.labels.items()}
+    return EncodedBatch(batch.ids[rows], lists, numeric, labels)
+
+
 def _from_zero(ragged: Ragged) -> tuple[Array, Array]:
     first, last = int(ragged.offsets[0]), int(ragged.offsets[-1])
     return ragged.values[first:last], ragged.offsets - first
-
-
-def _taken(ragged: Ragged, rows: Array) -> tuple[Array, Array]:
-    values, offsets = _from_zero(ragged)
-    lengths = np.diff(offsets)
-    return values[np.repeat(rows, lengths)], np.concatenate([[0], np.cumsum(lengths[rows])])
