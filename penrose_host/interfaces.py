@@ -73,6 +73,9 @@ class Plugin:
     Options: ClassVar[type[BaseModel]]
     #: Of the class; an instance whose options say otherwise (a stream with an end) may set its own.
     capabilities: frozenset[Capability] = frozenset()
+    #: Plugins of the same kind, by name, whose options mean the same here: where a flag puts this one in the place of
+    #: one of them, the options in the job stay.
+    options_of: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: BaseModel) -> None:
         """Keep the options. Opening files, sockets or frameworks waits for `open`, `setup` or `run`."""

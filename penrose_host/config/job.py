@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +25,13 @@ from penrose_host.config.durations import Duration
 from penrose_host.config.faults import faults_of, with_origins
 from penrose_host.config.instants import Instant, format_instant, parse_instant
 from penrose_host.config.jobfile import to_yaml
-from penrose_host.config.layers import Flags, Merged, bare_name, merge
+from penrose_host.config.layers import Flags, Merged, Replacing, bare_name, merge
 from penrose_host.errors import ConfigError
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.metrics.config import MetricsConfig
+
+if TYPE_CHECKING:
+    from penrose_host.interfaces import Plugin
 
 __all__ = [
     "NO_EMBEDDING",
@@ -64,6 +67,13 @@ class PluginChoice(_Section):
 
     name: str = Field(pattern=rf"^({_NAME}:)?{_NAME}$")
     options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold secrets
+    #: What the job had before a flag or a variable chose another; its options with those given since.
+    replaced: PluginChoice | None = Field(default=None, repr=False)
+
+    def options_for(self, plugin: type[Plugin]) -> dict[str, Any]:
+        """The options; with those of the plugin that was replaced, where this one takes them over."""
+        kept = self.replaced
+        return self.options if kept is None or bare_name(kept.name) not in plugin.options_of else kept.options
 
 
 def parse_choice(value: object) -> PluginChoice:
@@ -77,7 +87,8 @@ def parse_choice(value: object) -> PluginChoice:
         raise ValueError("needs a `name`")
     rest = {key: option for key, option in options.items() if key != "name"}
     try:
-        return PluginChoice(name=options["name"], options=rest)
+        replaced = parse_choice(value.replaced) if isinstance(value, Replacing) else None
+        return PluginChoice(name=options["name"], options=rest, replaced=replaced)
     except ValidationError:
         raise ValueError(f"{options['name']!r} is not the name of a plugin: write `name`, or `dist:name`") from None
 

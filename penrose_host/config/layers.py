@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from penrose_host.config.jobfile import parse_value, read_job_file
 
-__all__ = ["OWN_VARIABLES", "PLUGIN_KEYS", "Flags", "Merged", "bare_name", "merge"]
+__all__ = ["OWN_VARIABLES", "PLUGIN_KEYS", "Flags", "Merged", "Replacing", "bare_name", "merge"]
 
 #: Keys of the job whose value is one plugin: a name, or a mapping with `name` and options.
 PLUGIN_KEYS = ("environment", "datasource", "executor", "embedding")
@@ -36,6 +36,14 @@ class Flags:
     run_dir: str | None = None
 
 
+class Replacing(dict[str, Any]):
+    """A choice that took the place of another. That one is kept, with what is set from then on: see `options_of`."""
+
+    def __init__(self, replaced: dict[str, Any]) -> None:
+        super().__init__()
+        self.replaced = replaced
+
+
 @dataclass(slots=True)
 class Merged:
     """The job's values, not validated yet, and dotted place → where the value came from."""
@@ -45,28 +53,23 @@ class Merged:
     faults: list[tuple[str, str]] = field(default_factory=list)
 
     def set(self, place: str, value: object, origin: str) -> None:
-        """Put `value` at a dotted place. Another name for a plugin drops the options of the one it replaces."""
+        """Put `value` at a dotted place. Another name for a plugin sets the options of the one it replaces aside."""
         keys = place.split(".")
         if keys[0] in PLUGIN_KEYS and keys[1:] in ([], ["name"]) and not isinstance(value, Mapping):
             self._choose(keys[0], value, origin)
             return
-        node = self.data
-        for depth, key in enumerate(keys[:-1], start=1):
-            inner = node.get(key)
-            if inner is None:
-                inner = node[key] = {}
-            if not isinstance(inner, dict):
-                kind = "a list: set it as a whole, as in [a, b]" if isinstance(inner, list) else "not a mapping"
-                self.faults.append((origin, f"{place} cannot be set: {'.'.join(keys[:depth])} is {kind}"))
-                return
-            node = inner
-        node[keys[-1]] = value
+        if fault := _put(self.data, keys, value):
+            self.faults.append((origin, f"{place} cannot be set: {fault}"))
+            return
+        chosen = self.data[keys[0]]
+        if isinstance(chosen, Replacing) and _put(chosen.replaced, keys[1:], value):
+            chosen.replaced[keys[1]] = chosen[keys[1]]
         self._came_from(place, origin)
 
     def _choose(self, key: str, name: object, origin: str) -> None:
         known = self.data.get(key, {}).get("name")
         if known is None or bare_name(str(known)) != bare_name(str(name)):
-            self.data[key] = {}
+            self.data[key] = Replacing(self.data[key]) if known is not None else {}
             self._came_from(key, origin)
         self.data[key]["name"] = name
         self._came_from(f"{key}.name", origin)
@@ -92,6 +95,21 @@ def merge(path: Path | None, flags: Flags, environ: Mapping[str, str], fields: C
     _add_variables(merged, environ, fields)
     _add_flags(merged, flags)
     return merged
+
+
+def _put(root: dict[str, Any], keys: Sequence[str], value: object) -> str | None:
+    """Put a value into nested mappings, made where there are none; otherwise says what is in the way."""
+    node = root
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = node.get(key)
+        if inner is None:
+            inner = node[key] = {}
+        if not isinstance(inner, dict):
+            kind = "a list: set it as a whole, as in [a, b]" if isinstance(inner, list) else "not a mapping"
+            return f"{'.'.join(keys[:depth])} is {kind}"
+        node = inner
+    node[keys[-1]] = value
+    return None
 
 
 def bare_name(name: str) -> str:

@@ -178,7 +178,7 @@ def select_all(
         try:
             record = select(index, kind, choice.name, block=block, allow_dists=allow_dists)
             plugin = load_plugin(record)
-            selected[place] = Selected(record, plugin, validate(record, plugin, choice.options, place))
+            selected[place] = Selected(record, plugin, validate(record, plugin, choice.options_for(plugin), place))
         except ConfigError as error:
             faults += error.faults
         except PluginError as error:

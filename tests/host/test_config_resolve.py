@@ -66,6 +66,14 @@ class Trainer(Executor):
     def close(self): pass
 
 
+class Twin(Trainer):
+    options_of = ("faketrainer",)
+
+
+class Stranger(Trainer):
+    pass
+
+
 class Watcher(HookPlugin):
     api_version = 1
 
@@ -90,7 +98,11 @@ def path(site, tmp_path) -> Path:
         "penrose-fakes",
         {
             "penrose.datasources": {"fakesource": "fake_plugins:Source"},
-            "penrose.executors": {"faketrainer": "fake_plugins:Trainer"},
+            "penrose.executors": {
+                "faketrainer": "fake_plugins:Trainer",
+                "twin": "fake_plugins:Twin",
+                "stranger": "fake_plugins:Stranger",
+            },
             "penrose.hooks": {"watcher": "fake_plugins:Watcher"},
         },
         {"fake_plugins": PLUGINS},
@@ -112,6 +124,25 @@ def test_a_job_resolves_to_its_plugins_with_complete_options(path):
     assert resolved.embedding is None
     assert [hook.record.name for hook in resolved.hooks] == ["watcher"]
     assert resolve(resolved.job).to_dict() == resolved.to_dict()
+
+
+def test_a_plugin_takes_over_the_options_that_mean_the_same_to_it(path):
+    path.write_text(
+        JOB.replace("executor: faketrainer", "executor: {name: faketrainer, device: tpu, optimizer: {name: sgd, rate: 3}}")
+    )
+
+    def options(name: str, *more: str) -> tuple[str, float]:
+        found = load(path, Flags(executor=name, options=more), {}).executor.options
+        return found.device, found.optimizer.rate
+
+    assert options("twin") == ("tpu", 3.0)
+    assert options("penrose-fakes:twin", "executor.optimizer.rate=4") == ("tpu", 4.0)
+    assert options("twin", "executor.optimizer={name: adam}", "executor.device=cpu") == ("cpu", 0.01)
+    assert options("stranger") == ("cpu", 0.1)
+    assert options("stranger", "executor.optimizer={name: sgd, rate: 4}") == ("cpu", 4.0)
+    assert load(path, Flags(), {"PENROSE_EXECUTOR": "twin"}).executor.options.device == "tpu"
+    with pytest.raises(ConfigError, match=r"executor\.optimizer\.rte"):
+        options("twin", "executor.optimizer.rte=4")
 
 
 def test_an_option_of_a_plugin_that_has_none_is_told_so(path):

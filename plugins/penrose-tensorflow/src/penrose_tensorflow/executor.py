@@ -30,6 +30,7 @@ class TensorflowExecutor(Executor):
     Options = TensorflowOptions
     capabilities = frozenset({Capability.SINGLE_WORKER})
     embeddings = ("tfplus",)
+    options_of = ("torch",)
 
     _learner: Learner
     #: What `TF_CONFIG` was before; in a tuple, because it may not have been set.

@@ -25,6 +25,7 @@ class TorchExecutor(Executor):
     Options = TorchOptions
     capabilities = frozenset({Capability.SINGLE_WORKER})
     embeddings = ("tfplus",)
+    options_of = ("tensorflow",)
 
     _learner: Learner
 
