@@ -105,7 +105,7 @@ def test_two_lookups_of_one_variable_add_up(run: Any) -> None:
 
     found = run(gradient)(int64(1, 2), tf.constant([[2], [7]], tf.int64))
     assert isinstance(found, tf.IndexedSlices)
-    sums = {key: 0.0 for key in (1, 2, 7)}
+    sums = dict.fromkeys((1, 2, 7), 0.0)
     for key, row in zip(found.indices.numpy().tolist(), found.values.numpy(), strict=True):
         assert row[0] == row[1]
         sums[key] += row[0]
@@ -304,7 +304,7 @@ def test_a_graph_of_a_session_shares_its_tables_by_name() -> None:
         with tf.control_dependencies([one.insert(int64(1), tf.ones([1, 1]))]):
             read = two.gather(int64(1))
         with pytest.raises(
-            ValueError, match="this graph has a table 'same' with .*width=1.* this one would be .*width=2"
+            ValueError, match=r"this graph has a table 'same' with .*width=1.* this one would be .*width=2"
         ):
             make_kv(2, name="same")
         with tf.compat.v1.Session() as session:

@@ -132,11 +132,11 @@ BAGS = tf.SparseTensor([[0, 0]], [1], [1, 1])
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (dict(sp_ids=tf.constant([[1]])), "ids must be a SparseTensor or a RaggedTensor"),
-        (dict(sp_ids=BAGS), "keys of table 't' must be int64, not int32"),
-        (dict(sp_ids=BAGS, combiner="max"), "combiner must be mean, sum or sqrtn, not 'max'"),
-        (dict(sp_ids=BAGS, sp_weights=BAGS), "weights must be float32, not int32"),
-        (dict(sp_ids=BAGS, sp_weights=[1.0]), "weights must be a SparseTensor"),
+        ({"sp_ids": tf.constant([[1]])}, "ids must be a SparseTensor or a RaggedTensor"),
+        ({"sp_ids": BAGS}, "keys of table 't' must be int64, not int32"),
+        ({"sp_ids": BAGS, "combiner": "max"}, "combiner must be mean, sum or sqrtn, not 'max'"),
+        ({"sp_ids": BAGS, "sp_weights": BAGS}, "weights must be float32, not int32"),
+        ({"sp_ids": BAGS, "sp_weights": [1.0]}, "weights must be a SparseTensor"),
     ],
 )
 def test_what_cannot_be_combined_is_refused_while_the_graph_is_built(arguments: Any, match: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from penrose_tfplus_tensorflow._library import ops
 if TYPE_CHECKING:
     from penrose_tfplus_tensorflow.kv_variable import KvVariable
 
-__all__ = ["Content", "checked_content", "done", "number", "of_export", "to_import"]
+__all__ = ["Content", "checked_content", "done", "number", "of_export", "said", "to_import"]
 
 Content = dict[str, tf.Tensor]
 _COUNTERS = 5
@@ -83,7 +84,12 @@ def to_import(kv: KvVariable, content: Content) -> Any:
     try:
         return done(ops.tfplus_import(kv.handle, *flat[:3], flat[3:end], *flat[end:], full, widths=widths))
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"table {kv.name!r}: {error.message}") from error
+        raise ValueError(f"table {kv.name!r}: {said(error)}") from error
+
+
+def said(error: tf.errors.OpError) -> str:
+    """What the op itself said, without where TensorFlow ran it."""
+    return re.sub(r"^\{\{.*?\}\} | \[Op:.*$", "", error.message)
 
 
 def done(operation: Any) -> Any:

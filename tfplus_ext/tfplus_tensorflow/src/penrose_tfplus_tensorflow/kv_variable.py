@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from tensorflow.python.ops import handle_data_util, resource_variable_ops
 
 from penrose_tfplus.options import ResolvedOptions, parameter_value, resolve
 from penrose_tfplus_tensorflow._library import ops
-from penrose_tfplus_tensorflow.content import Content, checked_content, done, number, of_export, to_import
+from penrose_tfplus_tensorflow.content import Content, checked_content, done, number, of_export, said, to_import
 
 if TYPE_CHECKING:
     from tensorflow import IndexedSlices, Tensor
@@ -79,11 +80,13 @@ class KvVariable(tf.Module):
                 threads=threads,
             )
             self.key_dtype = tf.as_dtype(key_dtype)
+            if self.key_dtype not in _KEY_DTYPES:
+                raise ValueError(f"key_dtype must be int64 or int32, not {self.key_dtype.name}")
+            self._handle = self._make()
         except (TypeError, ValueError) as error:
             raise ValueError(f"table {name!r}: {error}") from error
-        if self.key_dtype not in _KEY_DTYPES:
-            raise ValueError(f"table {name!r}: key_dtype must be int64 or int32, not {self.key_dtype.name}")
-        self._handle = self._make()
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"table {name!r}: {said(error)}") from error
 
     def _make(self) -> Tensor:
         options = self._options
@@ -155,8 +158,8 @@ class KvVariable(tf.Module):
 
     @property
     def identity(self) -> tuple[tf.DType, ResolvedOptions]:
-        """Equal for variables that can stand for each other."""
-        return self.key_dtype, self._options
+        """Equal for variables that can stand for each other: threads and shards change no result."""
+        return self.key_dtype, dataclasses.replace(self._options, threads=1, shards=1)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in vars(self._options).items())

@@ -48,6 +48,11 @@ class Embedding(keras.layers.Layer):
 
     def call(self, ids: Any, weights: Any = None, training: bool | None = None) -> tf.Tensor:
         train = bool(training) and self.trainable
+        if tf.as_dtype(ids.dtype).is_floating:
+            raise ValueError(
+                f"ids of the layer {self.name!r} must be {self.kv.key_dtype.name}, not {ids.dtype}, as Keras makes of "
+                f"integers by default: start the model with keras.Input(..., dtype='{self.kv.key_dtype.name}')"
+            )
         if self.kv.key_dtype == tf.int64 and ids.dtype in ("int32", "uint32", "int16", "uint16", "int8", "uint8"):
             ids = tf.cast(ids, tf.int64)  # as Keras hands over integers that nobody gave a dtype
         if self.combiner is None:
