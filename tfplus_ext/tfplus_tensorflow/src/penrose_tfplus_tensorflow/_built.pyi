@@ -1,2 +1,1 @@
 VERSION: str
-__file__: str

@@ -29,7 +29,8 @@ def _load() -> ModuleType:
             f"penrose-tfplus-tensorflow was built with TensorFlow {_built.VERSION} and does not work with {found}; "
             f"try: pip install 'tensorflow-cpu>={minor},<{following}', or build penrose-tfplus-tensorflow anew"
         )
-    return tf.load_op_library(str(Path(_built.__file__).with_name("_ops.so")))
+    library: ModuleType = tf.load_op_library(str(Path(_built.__file__).with_name("_ops.so")))
+    return library
 
 
 ops = _load()

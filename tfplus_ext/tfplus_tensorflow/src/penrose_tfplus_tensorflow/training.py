@@ -100,7 +100,8 @@ class TrainsTables:
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
-        return self.compute_metrics(x, y, predicted, sample_weight=sample_weight)
+        results: dict[str, tf.Tensor] = self.compute_metrics(x, y, predicted, sample_weight=sample_weight)
+        return results
 
 
 @keras.saving.register_keras_serializable("penrose_tfplus")
