@@ -128,7 +128,9 @@ def test_a_job_resolves_to_its_plugins_with_complete_options(path):
 
 def test_a_plugin_takes_over_the_options_that_mean_the_same_to_it(path):
     path.write_text(
-        JOB.replace("executor: faketrainer", "executor: {name: faketrainer, device: tpu, optimizer: {name: sgd, rate: 3}}")
+        JOB.replace(
+            "executor: faketrainer", "executor: {name: faketrainer, device: tpu, optimizer: {name: sgd, rate: 3}}"
+        )
     )
 
     def options(name: str, *more: str) -> tuple[str, float]:
