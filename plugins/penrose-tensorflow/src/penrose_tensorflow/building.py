@@ -21,7 +21,7 @@ from penrose_tensorflow.runtime import prepare
 from penrose_tensorflow.sparse import sparse_optimizer
 
 if TYPE_CHECKING:
-    from penrose_host.interfaces import ExecutorContext
+    from penrose_host.interfaces import ExecutorContext, TableFactory
 
 __all__ = ["build"]
 
@@ -41,6 +41,8 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     prepare(options, context.seed)
     if options.loop != "host":
         return _fit(options, context)
+    if options.model_fn is not None:
+        return _model_fn(options, context)
     model: Model
     if options.model in MODELS:
         model = named_model(options, layout.slots, len(features.numeric), len(features.labels))
@@ -62,14 +64,28 @@ def _fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     return FitLearner(options, context.features)
 
 
+def _model_fn(options: TensorflowOptions, context: ExecutorContext) -> Learner:
+    from penrose_tensorflow.model_fn import ModelFnLearner
+
+    rows = None if context.tables is None else _table_rows(options, context.tables, context.seed, options.width)
+    return ModelFnLearner(options, context.features, rows)
+
+
 def row_source(options: TensorflowOptions, context: ExecutorContext, model: Model) -> RowSource:
     """Rows of the host's table, or of a variable with `embedding: none`."""
     scale = 0.0 if isinstance(model, Logistic) else options.init_scale
     if context.tables is not None:
-        optimizer = (options.optimizer.name, options.optimizer.parameters)
-        initializer = ("normal", {"stddev": scale}) if scale else ("zeros", {})
-        return TableRows(context.tables(TableSpec("embeddings", model.width, optimizer, initializer, context.seed)))
+        return _table_rows(options, context.tables, context.seed, model.width, scale)
     shape = [options.embedding_rows, model.width]
     first = tf.random.stateless_normal(shape, [context.seed % 2**63, 0], stddev=scale) if scale else tf.zeros(shape)
     weight = tf.Variable(first, name="weight")
     return LayerRows(weight, sparse_optimizer(options.optimizer, weight))
+
+
+def _table_rows(
+    options: TensorflowOptions, tables: TableFactory, seed: int, width: int, scale: float | None = None
+) -> TableRows:
+    stddev = options.init_scale if scale is None else scale
+    initializer = ("normal", {"stddev": stddev}) if stddev else ("zeros", {})
+    optimizer = (options.optimizer.name, options.optimizer.parameters)
+    return TableRows(tables(TableSpec("embeddings", width, optimizer, initializer, seed)))

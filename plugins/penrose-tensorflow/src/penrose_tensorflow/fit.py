@@ -16,7 +16,7 @@ from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.learner import Learner
-from penrose_tensorflow.named import NamedColumns, taken
+from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
 from penrose_tensorflow.tensors import tensor
@@ -48,7 +48,7 @@ class FitLearner(Learner):
         self.name = options.model
         self.layout = Layout(features)
         self.heads = features.labels
-        self.columns = NamedColumns(features)
+        self.columns = NamedColumns(features, _MODEL)
         self.threads = options.threads
         self.model = _model(options, features)
         outputs = self._built()
@@ -73,7 +73,7 @@ class FitLearner(Learner):
         targets = self.layout.targets(batch)
         losses = log_losses(scores, targets)
         known = ~np.isnan(targets)
-        rows: Array = known.any(axis=1)
+        rows: Any = known.any(axis=1)
         if not rows.any():
             return StepResult(losses, scores)
         if not np.isfinite(list(losses.values())).all():
@@ -93,7 +93,8 @@ class FitLearner(Learner):
         return {"model": self.name, "loop": "fit", "optimizer": type(self.model.optimizer).__name__}
 
     def serving(self) -> tf.Module:
-        return _Serving(self.model, self.columns)
+        # Not the model itself: Keras would export it too, with a signature of its own.
+        return NamedServing(self.columns, self._scores, [kept.value for kept in self.model.variables])
 
     def close(self) -> None:
         self._loop.close()
@@ -178,23 +179,6 @@ class FitLearner(Learner):
             f"the model of {self.name} gave {what}",
             hint="it has to return probabilities: end it with a sigmoid, and compile it with from_logits=False",
         )
-
-
-class _Serving(tf.Module):  # type: ignore[misc]
-    """The model over ids, numbers and lists, which come as their values and lengths."""
-
-    def __init__(self, model: keras.Model, columns: NamedColumns) -> None:
-        super().__init__()
-        self.model = model
-        self._columns = columns
-
-    def __call__(
-        self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
-    ) -> dict[str, tf.Tensor]:
-        heads = self._columns.features.labels
-        found = stacked(self.model(self._columns.served(ids, numeric, lists), training=False), heads)
-        assert found is not None  # it was looked at when the model was built
-        return {head: found[:, place] for place, head in enumerate(heads)}
 
 
 class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]

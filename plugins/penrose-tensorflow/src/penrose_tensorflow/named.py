@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from penrose_host.interfaces import FeatureSpec
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["NamedColumns", "taken"]
+__all__ = ["NamedColumns", "NamedServing", "taken"]
 
 Tensors: TypeAlias = Sequence[tf.Tensor]
 
@@ -27,9 +27,9 @@ class NamedColumns:
     and row splits int64 [rows + 1]. By name these are int64 [rows], float32 [rows], and RaggedTensors of int64.
     """
 
-    def __init__(self, features: FeatureSpec) -> None:
-        """Raises `ConfigError` where two features have the same name."""
-        different_names("executor.model", features)
+    def __init__(self, features: FeatureSpec, place: str) -> None:
+        """`place`: the option that they are for. Raises `ConfigError` where two features have the same name."""
+        different_names(place, features)
         self.features = features
         self.specs = (
             tf.TensorSpec([None, len(features.categorical)], tf.int64, "ids"),
@@ -41,7 +41,7 @@ class NamedColumns:
             ),
         )
 
-    def arrays(self, batch: EncodedBatch) -> tuple[Array, ...]:
+    def arrays(self, batch: EncodedBatch, *, train: bool = False) -> tuple[Array, ...]:  # noqa: ARG002 - no table
         numeric = np.empty((len(self.features.numeric), len(batch)), np.float32)
         for place, name in enumerate(self.features.numeric):
             numeric[place] = batch.numeric[name]
@@ -56,15 +56,17 @@ class NamedColumns:
             found[feature.name] = tf.RaggedTensor.from_row_splits(rest[2 * place], rest[2 * place + 1], validate=False)
         return found | {name: numeric[place] for place, name in enumerate(self.features.numeric)}
 
-    def served(
+    def tensors(
         self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
-    ) -> dict[str, Any]:
-        """The same by name, of what whoever serves the model gives: lists as their values and lengths."""
-        found: dict[str, Any] = {name: ids[:, place] for place, name in enumerate(self.features.categorical)}
+    ) -> list[tf.Tensor]:
+        """Those of `arrays`, of what whoever serves the model gives: lists as their values and lengths."""
+        numbers = [numeric[name] for name in self.features.numeric]
+        found = [ids, tf.stack(numbers) if numbers else tf.zeros(tf.stack([0, tf.shape(ids)[0]]))]
         for feature in self.features.lists:
             values, lengths = lists[feature.name]
-            found[feature.name] = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
-        return found | {name: numeric[name] for name in self.features.numeric}
+            ends = tf.cumsum(tf.cast(lengths, tf.int64))
+            found += [values, tf.concat([tf.zeros([1], tf.int64), ends], 0)]
+        return found
 
     def example(self) -> list[tf.Tensor]:
         """Three rows of zeros, to build a model with."""
@@ -73,6 +75,22 @@ class NamedColumns:
         for _ in self.features.lists:
             found += [tf.zeros([5], tf.int64), tf.constant([0, 2, 2, 5], tf.int64)]
         return found
+
+
+class NamedServing(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+    """Ids, numbers and lists → head → scores. `scores`: tensors of `arrays` → [rows, heads]; it reads `kept`."""
+
+    def __init__(self, columns: NamedColumns, scores: Callable[..., tf.Tensor], kept: Any) -> None:
+        super().__init__()
+        self._columns = columns
+        self._scores = scores
+        self.kept = kept
+
+    def __call__(
+        self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        found = self._scores(*self._columns.tensors(ids, numeric, lists))
+        return {head: found[:, place] for place, head in enumerate(self._columns.features.labels)}
 
 
 def taken(batch: EncodedBatch, rows: Array) -> EncodedBatch:

@@ -54,7 +54,7 @@ class TensorflowOptions(ModelOptions):
 
     @model_validator(mode="after")
     def _one_kind_of_model(self) -> Self:
-        if self.model_fn is not None and "model" in self.model_fields_set:
+        if self.model_fn is not None and self.model != TensorflowOptions.model_fields["model"].default:
             raise ValueError("a job has either `model` or `model_fn`")
         if self.model_fn is not None and self.loop != "host":
             raise ValueError(f"a `model_fn` is trained by the host's loop, not by `loop: {self.loop}`")
