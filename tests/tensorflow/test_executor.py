@@ -151,7 +151,7 @@ def test_lists_are_pooled_by_sum_or_mean(lab: Any, rows: int | None) -> None:
     learner = executor._learner
 
     def weight(ids: np.ndarray) -> np.ndarray:
-        return learner.rows.embedded(learner.rows.feed(ids, train=False))
+        return np.asarray(learner.rows.embedded(learner.rows.feed(ids, train=False)))
 
     for row in range(10):
         logit = weight(batch.ids[row]).sum(axis=0)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from penrose_host.batch import StepResult
 from penrose_host.executors.inputs import Inputs, Layout
 from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
@@ -91,14 +92,11 @@ class GraphLearner(Learner):
         return StepResult(dict(zip(self.heads, losses.numpy().tolist(), strict=True)), self._by_head(scores), applied)
 
     def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
-        found = {"model": [variable.value for variable in self.model.variables], **self.rows.parts()}
+        # By place, too: Keras numbers its layers by what else the process has built.
+        parts = {"model": {f"{at}.{one.name}": one.value for at, one in enumerate(self.model.variables)}}
         if self.optimizer is not None:
-            found["optimizer"] = self.optimizer.variables
-        # By place: Keras numbers its layers by what else the process has built.
-        return {
-            part: {f"{place}.{variable.name.partition(':')[0]}": variable for place, variable in enumerate(variables)}
-            for part, variables in found.items()
-        }
+            parts["optimizer"] = {str(at): variable for at, variable in enumerate(self.optimizer.variables)}
+        return {**parts, **self.rows.parts()}
 
     # -- in the graph ----------------------------------------------------------------------------
 
@@ -172,4 +170,8 @@ class GraphLearner(Learner):
         return {"model": self.name, "optimizers": {**optimizers, **self.rows.identity()}}
 
     def serving(self) -> tf.Module:
-        raise NotImplementedError
+        def logits(slots: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
+            return self.model.logits(slots, numeric, training=False)
+
+        variables = [variable.value for variable in self.model.variables]
+        return Servable(self.layout.features, self.rows.exported(), logits, variables)

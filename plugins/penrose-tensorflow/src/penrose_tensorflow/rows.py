@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from penrose_host.embeddings.initializers import Initializer
 from penrose_host.embeddings.mixing import buckets
+from penrose_tensorflow.servable import ExportedLayer, ExportedTable
 
 if TYPE_CHECKING:
     from penrose_host.batch import Int64, StepInfo
@@ -39,7 +42,11 @@ class RowSource(ABC):
     def apply(self, keys: Int64, gradient: tf.Tensor, step: StepInfo) -> None:  # noqa: B027 - optional
         """After the step: apply the gradient."""
 
-    def parts(self) -> Mapping[str, list[tf.Variable]]:
+    @abstractmethod
+    def exported(self) -> tf.Module:
+        """What an export has in its place: int64 [n] → float32 [n, width]."""
+
+    def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
         """What of it is dense state of the executor."""
         return {}
 
@@ -64,6 +71,19 @@ class TableRows(RowSource):
     def apply(self, keys: Int64, gradient: tf.Tensor, step: StepInfo) -> None:
         self.table.apply(keys, gradient.numpy(), step)
 
+    def exported(self) -> tf.Module:
+        spec = self.table.spec
+        initializer = Initializer.of(spec if self.table.first_values else replace(spec, initializer=("zeros", {})))
+        keys, values = [], []
+        for batch in self.table.export_rows():
+            keys.append(batch["key"].to_numpy())
+            values.append(batch["row"].flatten().to_numpy().reshape(-1, spec.width))
+        if not keys:
+            # Nothing was trained yet. One row that is not, as it would be, spares the graph that case.
+            keys.append(np.zeros(1, np.int64))
+            values.append(initializer.rows(keys[0]))
+        return ExportedTable(np.concatenate(keys), np.concatenate(values), self.table.hash_rows, initializer)
+
 
 class LayerRows(RowSource):
     """One variable of a fixed number of rows that keys are hashed into."""
@@ -84,8 +104,11 @@ class LayerRows(RowSource):
         rows, place = tf.unique(fed, out_idx=tf.int64)
         self.optimizer.apply(rows, tf.math.unsorted_segment_sum(gradient, place, tf.shape(rows, tf.int64)[0]))
 
-    def parts(self) -> Mapping[str, list[tf.Variable]]:
-        return {"layer": [self.weight], "layer_optimizer": self.optimizer.variables}
+    def exported(self) -> tf.Module:
+        return ExportedLayer(self.weight)
+
+    def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
+        return {"layer": {"weight": self.weight}, "layer_optimizer": self.optimizer.variables}
 
     def identity(self) -> Mapping[str, str]:
         return {"layer_optimizer": self.optimizer.name}

@@ -28,16 +28,15 @@ class SparseOptimizer(ABC):
     def __init__(self, weight: tf.Variable, given: Mapping[str, float]) -> None:
         self.weight = weight
         self.given = given
-        self.variables: list[tf.Variable] = []
+        self.variables: dict[str, tf.Variable] = {}
 
     @abstractmethod
     def apply(self, rows: tf.Tensor, gradient: tf.Tensor) -> None:
         """In the graph: one step for `rows`, int64 [n], all different, with `gradient`, float32 [n, width]."""
 
     def _state(self, name: str, value: float = 0.0) -> tf.Variable:
-        made = tf.Variable(tf.fill(self.weight.shape, value), name=name)
-        self.variables.append(made)
-        return made
+        self.variables[name] = tf.Variable(tf.fill(self.weight.shape, value), name=name)
+        return self.variables[name]
 
 
 class _SGD(SparseOptimizer):
@@ -70,8 +69,7 @@ class _Adam(SparseOptimizer):
     def __init__(self, weight: tf.Variable, given: Mapping[str, float]) -> None:
         super().__init__(weight, given)
         self._first, self._second = self._state("first"), self._state("second")
-        self._step = tf.Variable(tf.zeros([], tf.int64), name="step")
-        self.variables.append(self._step)
+        self._step = self.variables["step"] = tf.Variable(tf.zeros([], tf.int64), name="step")
 
     def apply(self, rows: tf.Tensor, gradient: tf.Tensor) -> None:
         beta1, beta2 = self.given["beta1"], self.given["beta2"]
