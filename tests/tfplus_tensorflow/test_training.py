@@ -235,3 +235,29 @@ def test_a_layer_has_a_variable_given_or_makes_one() -> None:
             Embedding(**wrong)
     again = Embedding.from_config(Embedding(4, options={**RATE, "admit_count": 3, "max_rows": 10}).get_config())
     assert (again.kv.options.admission, again.kv.options.admit, again.kv.options.max_rows) == ("count", 3.0, 10)
+
+
+@pytest.mark.parametrize("kind", ["ragged", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_lists_are_inputs_of_a_model(kind: str, weighted: bool) -> None:
+    inputs = [keras.Input((None,), dtype=dtype, **{kind: True}) for dtype in ("int64", "float32")[: 1 + weighted]]
+    bags = Embedding(4, combiner="sum", options=RATE)
+    model = Model(inputs, keras.layers.Dense(1)(bags(inputs[0], weights=inputs[1] if weighted else None)))
+    model.compile("adam", "mse")
+    lists = [tf.ragged.constant([[1, 2], [], [3]], tf.int64), tf.ragged.constant([[1.0, 2.0], [], [3.0]])]
+    batch = tuple(each if kind == "ragged" else each.to_sparse() for each in lists[: len(inputs)])
+    model.fit(tf.data.Dataset.from_tensors((batch, tf.ones([3]))), verbose=0, shuffle=False)
+    assert bags.kv.keys().numpy().tolist() == [1, 2, 3]
+    assert bags.kv.counters()["steps"] == 1
+
+
+def test_rows_have_the_dtype_that_a_model_computes_in_and_its_loss_is_not_scaled() -> None:
+    ids = keras.Input((3,), dtype="int64")
+    rows = Embedding(4, options=RATE, dtype="mixed_float16")(ids)
+    model = Model(ids, keras.layers.Dense(1, dtype="mixed_float16")(keras.layers.Flatten()(rows)))
+    assert rows.dtype == "float16"
+    model.compile("adam", "mse")
+    model.fit(IDS, LABELS, verbose=0)
+    assert kv_variables(model)[0].counters()["steps"] == 8
+    with pytest.raises(ValueError, match="compile the model with auto_scale_loss=False"):
+        MixedOptimizer(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))

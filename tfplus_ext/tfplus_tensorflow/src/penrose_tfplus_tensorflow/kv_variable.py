@@ -172,7 +172,8 @@ class KvVariable(tf.Module):
 
         `train`: the keys count as seen, and become rows when they are admitted. Otherwise nothing changes, and keys
         without a row read zeros, or the value that they would start with. In training, a table at its limit raises
-        ResourceExhaustedError.
+        ResourceExhaustedError. Gather before a loop or a one-sided `tf.cond` that the tape goes around, not in it:
+        TensorFlow would add up gradients there as dense ones, which a table without end has not.
         """
         if unseen not in ("zeros", "first"):
             raise ValueError(f"unseen must be zeros or first, not {unseen!r}")
@@ -340,8 +341,9 @@ class KvVariable(tf.Module):
     def export(self, *, full: bool = False) -> Content:
         """What changed since the last export that was committed, or everything: as `state`, with `deleted` int64 [k].
 
-        When it is kept safe call `commit_export`, otherwise `abort_export`; there is one at a time. After `clear`,
-        and where too many keys were deleted to remember, FailedPreconditionError asks for a full one.
+        When it is kept safe call `commit_export`, otherwise `abort_export`: until then there is no other one, and no
+        `state` or checkpoint (FailedPreconditionError). After `clear`, and where too many keys were deleted to
+        remember, the same error asks for a full one.
         """
         return of_export(self, "all" if full else "changes")
 

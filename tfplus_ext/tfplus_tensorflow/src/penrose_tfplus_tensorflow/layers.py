@@ -55,12 +55,14 @@ class Embedding(keras.layers.Layer):
             )
         if self.kv.key_dtype == tf.int64 and ids.dtype in ("int32", "uint32", "int16", "uint16", "int8", "uint8"):
             ids = tf.cast(ids, tf.int64)  # as Keras hands over integers that nobody gave a dtype
-        if self.combiner is None:
-            return embedding_lookup(self.kv, ids, train=train)
-        return safe_embedding_lookup_sparse(self.kv, ids, weights, self.combiner, train=train)
+        if self.combiner is not None:
+            rows = safe_embedding_lookup_sparse(self.kv, ids, weights, self.combiner, train=train)
+        else:
+            rows = embedding_lookup(self.kv, ids, train=train)
+        return tf.cast(rows, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        kept = input_shape if self.combiner is None else input_shape[:-1]
+    def compute_output_shape(self, ids_shape: Any, weights_shape: Any = None) -> Any:
+        kept = ids_shape if self.combiner is None else ids_shape[:-1]
         return (*kept, self.width)
 
     def get_config(self) -> dict[str, Any]:

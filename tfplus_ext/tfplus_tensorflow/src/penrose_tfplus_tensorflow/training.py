@@ -20,6 +20,8 @@ class MixedOptimizer:
     """One step over both kinds of variables: all of it, or nothing where a gradient is not finite."""
 
     def __init__(self, dense: keras.optimizers.Optimizer) -> None:
+        if isinstance(dense, keras.optimizers.LossScaleOptimizer):
+            raise ValueError("tables know nothing of a scaled loss: compile the model with auto_scale_loss=False")
         self.dense = dense
 
     def minimize(self, loss: Callable[[], tf.Tensor], variables: Sequence[Any], **step: Any) -> tf.Tensor:
@@ -64,6 +66,10 @@ def _finite(gradient: Any) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(gradient))
 
 
+def _is_given(value: Any) -> bool:
+    return value is not None
+
+
 def kv_variables(model: keras.Layer) -> list[KvVariable]:
     """The tables that a model's trainable layers hold as attributes, each once, in the order of the layers."""
     found: dict[int, KvVariable] = {}
@@ -99,7 +105,7 @@ class TrainsTables:
         tf.debugging.Assert(applied, ["a gradient is not finite: lower the learning rate, or look at the data"])
         for metric in self.metrics:
             if metric.name == "loss":
-                metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
+                metric.update_state(loss, sample_weight=tf.shape(next(filter(_is_given, tf.nest.flatten(x))))[0])
         results: dict[str, tf.Tensor] = self.compute_metrics(x, y, predicted, sample_weight=sample_weight)
         return results
 
