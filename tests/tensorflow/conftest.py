@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from penrose_host import (
     ClusterSpec,
@@ -26,6 +27,10 @@ from penrose_host import (
 from penrose_host.embeddings.hashing import HashingBackend
 from penrose_host.testing.memory import MemoryCheckpoints, MemoryReader
 from penrose_tensorflow.executor import TensorflowExecutor
+
+# TensorFlow takes these before its first operation only, whichever test that is in.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 
 #: Every kind of feature, and two heads.
 RICH = FeatureSpec(
