@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from penrose_host.batch import StepResult
-from penrose_host.errors import ConfigError, TrainingError
+from penrose_host.errors import ConfigError, PenroseError, TrainingError
 from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["FitLearner"]
 
 _MODEL, _LOOP = "executor.model", "executor.loop"
+#: Datasets of loops that failed. An error keeps the iterators of the loop that it came from, and what they read has to
+#: be there until they go, or TensorFlow fills the log.
+_FAILED: list[tf.data.Dataset | None] = []
 
 
 class _Batch(NamedTuple):
@@ -81,7 +84,11 @@ class FitLearner(Learner):
         labelled = self.columns.arrays(taken(batch, rows))
         labels, weights = np.where(known, targets, np.float32(0)), known.astype(np.float32)
         self._before = [(variable, variable.value()) for variable in self._variables()]
-        applied = self._loop.submit(_Batch(labelled, labels[rows].T, weights[rows].T))
+        try:
+            applied = self._loop.submit(_Batch(labelled, labels[rows].T, weights[rows].T))
+        except PenroseError:
+            _FAILED.append(self._fed)
+            raise
         return StepResult(losses, scores, applied)
 
     def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
