@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from penrose_host.errors import ConfigError
+from penrose_host.errors import ConfigError, TrainingError
+from penrose_host.executors.functions import fault
 from penrose_host.executors.inputs import Layout
 from penrose_host.executors.options import MODELS
 from penrose_host.interfaces import TableSpec
@@ -50,7 +51,11 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
         model = custom_model(options, features)
     rows = row_source(options, context, model)
     optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
-    return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction)
+    try:
+        return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction)
+    except TrainingError as error:
+        # Tracing it for any number of rows, which is more than trying it.
+        raise fault("executor.model", error.message, error.hint) from error
 
 
 def _fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
@@ -44,7 +45,7 @@ class Custom:
             found: object = self.model(inputs, training=training)
         except Exception as error:
             raise TrainingError(
-                f"the model of {self.name} raised {error!r} for {_count(rows)} rows",
+                f"the model of {self.name} raised {_raised(error)} for {_count(rows)} rows",
                 hint=f"its input has {', '.join(inputs)}",
             ) from error
         if isinstance(found, Mapping) and found.keys() == set(self.heads):
@@ -67,6 +68,13 @@ class Custom:
         same = tf.debugging.assert_equal(tf.shape(logits)[0], tf.shape(slots)[0], message)
         with tf.control_dependencies([] if same is None else [same]):
             return tf.ensure_shape(tf.identity(logits), [None, len(self.heads)])
+
+
+def _raised(error: Exception) -> str:
+    """What was raised, without what Keras puts around it: the arguments, and codes of a terminal."""
+    text = str(error.args[0] if error.args else error)
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+    return f"{type(error).__name__}: {bold[1] if bold else text}"
 
 
 def _float32(logits: tf.Tensor) -> tf.Tensor:
@@ -98,7 +106,7 @@ def custom_model(options: TensorflowOptions, features: FeatureSpec) -> Custom:
         made = build(features, width=options.width, **options.model_options)
     except Exception as error:
         raise _fault(
-            f"{options.model} raised {error!r}", "it is called as function(features, width=…, **model_options)"
+            f"{options.model} raised {_raised(error)}", "it is called as function(features, width=…, **model_options)"
         ) from error
     if not isinstance(made, keras.Model):
         raise _fault(f"{options.model} returned a {type(made).__name__}, not a keras.Model")

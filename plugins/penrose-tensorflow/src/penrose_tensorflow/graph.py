@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from penrose_host.batch import StepResult
 from penrose_host.executors.inputs import Inputs, Layout
+from penrose_tensorflow.compiled import Compiled
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.tensors import tensor
@@ -67,15 +68,14 @@ class GraphLearner(Learner):
         targets = tf.TensorSpec([len(self.heads), None], tf.float32)
         #: How often each function was traced; once, whatever comes.
         self.traces = {"predict": 0, "train": 0}
-        self._predict = tf.function(self._score, autograph=False).get_concrete_function(rows.spec, numeric, *pooling)
-        self._train = tf.function(self._step, autograph=False).get_concrete_function(
-            rows.spec, numeric, targets, *pooling
-        )
+        self._predict = Compiled(name, self._score, rows.spec, numeric, *pooling)
+        self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooling)
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
         inputs = self.layout.inputs(batch)
         fed = tensor(self.rows.feed(inputs.keys, train=False))
-        return self._by_head(self._predict(fed, tensor(inputs.numeric.T), *self._pooling(inputs)))
+        (scores,) = self._predict(fed, tensor(inputs.numeric.T), *self._pooling(inputs))
+        return self._by_head(scores)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
         targets = self.layout.targets(batch)
@@ -100,10 +100,10 @@ class GraphLearner(Learner):
 
     # -- in the graph ----------------------------------------------------------------------------
 
-    def _score(self, fed: tf.Tensor, numeric: tf.Tensor, *pooling: tf.Tensor) -> tf.Tensor:
+    def _score(self, fed: tf.Tensor, numeric: tf.Tensor, *pooling: tf.Tensor) -> tuple[tf.Tensor]:
         self.traces["predict"] += 1
         slots = self._slots(self.rows.embedded(fed), tf.shape(numeric)[1], pooling)
-        return tf.transpose(tf.sigmoid(self.model.logits(slots, tf.transpose(numeric), training=False)))
+        return (tf.transpose(tf.sigmoid(self.model.logits(slots, tf.transpose(numeric), training=False))),)
 
     def _step(self, fed: tf.Tensor, numeric: tf.Tensor, targets: tf.Tensor, *pooling: tf.Tensor) -> tuple[Any, ...]:
         self.traces["train"] += 1

@@ -1,0 +1,36 @@
+"""A function over tensors, compiled once, called with as little as possible in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from penrose_host.errors import TrainingError
+
+__all__ = ["Compiled"]
+
+
+class Compiled:
+    """A function of flat tensors that gives a flat tuple of them; `name` is the model's, for errors.
+
+    It calls the traced graph as an operation. A `tf.function` would compare each call with its signature, which for a
+    few rows takes longer than the step; here `specs` are what every caller keeps to.
+    """
+
+    def __init__(self, name: str, function: Callable[..., tuple[tf.Tensor, ...]], *specs: tf.TensorSpec) -> None:
+        self._name = name
+        self._graph = tf.function(function, autograph=False).get_concrete_function(*specs)
+        self._captured: list[Any] = list(self._graph.captured_inputs)
+        self._types = [output.dtype for output in self._graph.outputs]
+
+    def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """Raises `TrainingError` where an operation fails."""
+        try:
+            found: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
+                args=[*tensors, *self._captured], Tout=self._types, f=self._graph
+            )
+        except tf.errors.OpError as error:
+            raise TrainingError(f"TensorFlow failed in the model {self._name}: {error.message}") from error
+        return found
