@@ -53,6 +53,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     sys.modules.pop("my_models", None)
 
     def write(text: str) -> None:
+        sys.modules.pop("my_models", None)
         (tmp_path / "my_models.py").write_text(text, "utf-8")
 
     yield write
