@@ -132,7 +132,8 @@ def test_a_learning_rate_is_a_number_or_a_tensor_of_the_step(graph: bool) -> Non
     step(kv, int64(1), tf.ones([1, 1]), learning_rate=0.25)
     step(kv, int64(1), tf.ones([1, 1]), learning_rate=tf.constant(1.0))
     step(kv, int64(1), tf.ones([1, 1]))
-    assert kv.gather([1]).numpy().tolist() == [[FIRST - 0.25 - 1.0 - 0.5]]
+    step(kv, int64(1), tf.ones([1, 1]), learning_rate=keras.optimizers.SGD(2.0).learning_rate)
+    assert kv.gather([1]).numpy().tolist() == [[FIRST - 0.25 - 1.0 - 0.5 - 2.0]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 2e18])

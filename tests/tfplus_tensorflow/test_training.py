@@ -170,6 +170,28 @@ def test_a_model_of_ones_own_trains_the_tables_that_are_not_frozen() -> None:
     Own(shared)  # Keras has not changed the class in the meantime
 
 
+class OnlyTables(Model):
+    """Tables in a list and in a dictionary, and no weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = [KvVariable(f"list{number}", 1, **RATE) for number in range(2)]
+        self.named = {"bias": KvVariable("bias", 1, **RATE)}
+
+    def call(self, ids: Any, training: bool = False) -> Any:
+        tables = [*self.listed, self.named["bias"]]
+        return tf.add_n([kv.gather(ids[:, at], train=training) for at, kv in enumerate(tables)])
+
+
+def test_a_model_of_tables_alone_trains() -> None:
+    model = OnlyTables()
+    model.compile("sgd", "mse")
+    first = model.fit(IDS, LABELS, verbose=0).history["loss"][0]
+    assert model.fit(IDS, LABELS, epochs=5, verbose=0).history["loss"][-1] < first
+    assert [kv.name for kv in kv_variables(model)] == ["list0", "list1", "bias"]
+    assert all(kv.counters()["steps"] == 48 for kv in kv_variables(model))
+
+
 def test_the_training_goes_with_any_class_of_models() -> None:
     class Mixed(TrainsTables, keras.Sequential):
         """A sequence of layers."""

@@ -124,6 +124,7 @@ def test_one_name_is_one_variable_in_a_process_and_in_functions() -> None:
     assert get_kv_variable("users", 4, optimizer="adam", threads=1) is one
     assert tf.function(lambda: get_kv_variable("users", 4, optimizer="adam", threads=1).size())() == 0
     assert get_kv_variable("items", 4, threads=1) is not one
+    assert get_kv_variable("users", 4, optimizer="adam", initializer="zeros", seed=0) is one
 
 
 @pytest.mark.parametrize(

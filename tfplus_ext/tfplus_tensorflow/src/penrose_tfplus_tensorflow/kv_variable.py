@@ -233,7 +233,7 @@ class KvVariable(tf.Module):
         """One step of the table's optimizer; gradients of the same key are added up first.
 
         `time`: the event time, microseconds since 1970, that the keys are now last seen at, unless an earlier step
-        came with a later one. `learning_rate`: of this step only, a number or a tensor.
+        came with a later one. `learning_rate`: of this step only, a number, a tensor or a variable.
 
         Fastest right after the `gather(keys, train=True)` of the same keys. Keys without a row get one, except those
         that are not admitted. Where a sum is not finite InvalidArgumentError is raised, the table unchanged;
@@ -251,10 +251,10 @@ class KvVariable(tf.Module):
     def _learning_rate(self, given: Any) -> Tensor:
         if given is None:
             return tf.constant([], tf.float64)
-        if isinstance(given, tf.Tensor | tf.Variable):
-            return tf.reshape(tf.cast(given, tf.float64), [1])
-        declared = self._options.learning_rate
-        return tf.constant([parameter_value(f"table {self.name!r}", declared, given)], tf.float64)
+        if isinstance(given, int | float | np.number):
+            declared = self._options.learning_rate
+            return tf.constant([parameter_value(f"table {self.name!r}", declared, given)], tf.float64)
+        return tf.reshape(tf.cast(tf.convert_to_tensor(given), tf.float64), [1])
 
     # -- looking at it -----------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class Embedding(keras.layers.Layer):
             rows = embedding_lookup(self.kv, ids, train=train)
         return tf.cast(rows, self.compute_dtype)
 
-    def compute_output_shape(self, ids_shape: Any, weights_shape: Any = None) -> Any:
+    def compute_output_shape(self, ids_shape: Any, weights_shape: Any = None) -> Any:  # noqa: ARG002  (as `call`)
         kept = ids_shape if self.combiner is None else ids_shape[:-1]
         return (*kept, self.width)
 

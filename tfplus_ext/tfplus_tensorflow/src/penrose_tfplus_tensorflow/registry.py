@@ -11,7 +11,8 @@ from penrose_tfplus_tensorflow.kv_variable import KvVariable
 
 __all__ = ["forget_kv_variables", "get_kv_variable"]
 
-_known: dict[str, KvVariable] = {}
+#: Name → what it was first asked for with, and the variable.
+_known: dict[str, tuple[dict[str, Any], KvVariable]] = {}
 _lock = threading.Lock()
 
 
@@ -23,12 +24,13 @@ def get_kv_variable(name: str, width: int, **options: Any) -> KvVariable:
     with _lock, tf.init_scope():
         if not tf.executing_eagerly():
             return KvVariable(name, width, **options)  # the graph itself shares tables by their name
-        known = _known.get(name)
-        asked = KvVariable(name, width, **options)
-        if known is None:
-            _known[name] = known = asked
-        elif known.identity != asked.identity:
-            raise ValueError(f"there is {known} already, and what is asked for is {asked}")
+        asked = {"width": width, **options}
+        if name not in _known:
+            _known[name] = asked, KvVariable(name, width, **options)
+        before, known = _known[name]
+        # Defaults may be written out the second time.
+        if asked != before and (other := KvVariable(name, width, **options)).identity != known.identity:
+            raise ValueError(f"there is {known} already, and what is asked for is {other}")
         return known
 
 

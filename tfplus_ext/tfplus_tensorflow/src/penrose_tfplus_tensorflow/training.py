@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -71,12 +71,14 @@ def _is_given(value: Any) -> bool:
 
 
 def kv_variables(model: keras.Layer) -> list[KvVariable]:
-    """The tables that a model's trainable layers hold as attributes, each once, in the order of the layers."""
+    """The tables that a model's trainable layers hold as attributes, or in lists and dictionaries, each once."""
     found: dict[int, KvVariable] = {}
     for layer in filter(lambda layer: layer.trainable, model._flatten_layers()):
         for value in vars(layer).values():
-            if isinstance(value, KvVariable):
-                found.setdefault(id(value), value)
+            held = (
+                value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+            )
+            found.update((id(each), each) for each in held if isinstance(each, KvVariable))
     return list(found.values())
 
 
