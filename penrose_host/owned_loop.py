@@ -147,12 +147,13 @@ class OwnedLoop(Generic[B, R]):
             self._acknowledged += 1
             self._changed.notify_all()
             while not self._over and self._acknowledged == self._submitted:
-                self._changed.wait()
-                if self._call is not None:
-                    call, self._call = self._call, None
-                    # The lock is kept: nobody but the caller, who waits, could do anything meanwhile.
-                    call()
-                    self._changed.notify_all()
+                if self._call is None:
+                    self._changed.wait()
+                    continue
+                call, self._call = self._call, None
+                # The lock is kept: nobody but the caller, who waits, could do anything meanwhile.
+                call()
+                self._changed.notify_all()
             return not self._over
 
     # -- inside -----------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ class OwnedLoop(Generic[B, R]):
             self._asking += 1
             self._changed.wait_for(lambda: self._over or self._returned or self._submitted > self._pulled)
             self._asking -= 1
-            if self._submitted == self._pulled:
+            if self._over or self._submitted == self._pulled:
                 return None
             self._pulled += 1
             return (cast("B", self._batch),)

@@ -128,6 +128,35 @@ def test_what_a_call_raises_is_raised_and_training_goes_on(started: Any) -> None
     assert loop.submit(2) == 2
 
 
+def test_a_call_after_an_interrupted_submit_waits_until_the_batch_is_trained(started: Any) -> None:
+    asked, released = threading.Event(), threading.Event()
+    model = []
+
+    def train(loop: Loop) -> None:
+        for batch in loop.batches():
+            asked.set()
+            assert released.wait(AMPLE)
+            model.append(batch)
+            loop.acknowledge(batch)
+
+    loop = started(train)
+    waiting = loop._changed.wait_for
+
+    # What a signal does: it ends the wait of `submit`, and not the trainer.
+    def interrupted(done: Callable[[], bool], timeout: float | None = None) -> bool:
+        if threading.current_thread().name == "penrose-owned-loop":
+            return waiting(done, timeout)
+        waiting(asked.is_set, 0.01)
+        raise KeyboardInterrupt
+
+    loop._changed.wait_for = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        loop.submit(1)
+    loop._changed.wait_for = waiting
+    released.set()
+    assert loop.call(lambda: list(model)) == [1]
+
+
 def test_a_batch_may_be_none_and_an_outcome_too(started: Any) -> None:
     def train(loop: OwnedLoop[None, None]) -> None:
         for _ in loop.batches():

@@ -188,6 +188,60 @@ def test_an_export_scores_like_the_trainer(lab: Any, fit: Any, tmp_path: Path) -
     np.testing.assert_allclose(found, executor.predict(batch)["click"], atol=1e-6)
 
 
+def test_tables_in_layers_are_state_and_cannot_be_exported(lab: Any, fit: Any, tmp_path: Path) -> None:
+    """`Counter` stands for a table of custom operations: it counts the batches that were trained."""
+    text = """
+import keras
+import tensorflow as tf
+
+class Counter:
+    def __init__(self):
+        self.batches = tf.Variable(0, dtype=tf.int64)
+
+    def state(self):
+        return {"batches": self.batches.value()}
+
+    def load_state(self, state):
+        self.batches.assign(state["batches"])
+
+class Counting(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.table = Counter()
+
+    def call(self, x, training=False):
+        if training:
+            with tf.control_dependencies([self.table.batches.assign_add(1)]):
+                return tf.identity(x)
+        return x
+
+class M(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = keras.layers.Dense(1, activation="sigmoid")
+        self.counting = Counting()
+
+    def call(self, x, training=False):
+        return self.counting(self.out(x["price"][:, None]), training=training)
+
+def build(features, width):
+    model = M()
+    model.compile("sgd", "binary_crossentropy")
+    return model
+"""
+    executor = fit(text)
+    lab.train(executor, FEATURES, range(3))
+    saved = lab.save(executor)
+    lab.train(executor, FEATURES, range(2))
+    (table,) = executor._learner.tables().values()
+    assert table.batches.numpy() == 5
+    lab.load(executor, saved)
+    assert table.batches.numpy() == 3
+    assert lab.save(executor) == saved
+    with pytest.raises(ConfigError, match="cannot be exported: its tables are not of stock TensorFlow"):
+        executor.export(tmp_path)
+
+
 # -- what is not finite ----------------------------------------------------------------------------
 
 

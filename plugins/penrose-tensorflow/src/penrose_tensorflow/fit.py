@@ -15,7 +15,7 @@ from penrose_host.errors import ConfigError, PenroseError, TrainingError
 from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
-from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
@@ -96,10 +96,25 @@ class FitLearner(Learner):
         parts = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         return {part: {str(at): kept.value for at, kept in enumerate(found)} for part, found in parts.items()}
 
+    def tables(self) -> Mapping[str, Stateful]:
+        """Those of the model's layers that live in memory of their own, as attributes of the layers."""
+        found: dict[int, Stateful] = {}
+        for layer in self.model._flatten_layers():
+            for held in vars(layer).values():
+                if callable(getattr(held, "state", None)) and callable(getattr(held, "load_state", None)):
+                    found[id(held)] = held
+        return {str(place): table for place, table in enumerate(found.values())}
+
     def identity(self) -> Mapping[str, Any]:
         return {"model": self.name, "loop": "fit", "optimizer": type(self.model.optimizer).__name__}
 
     def serving(self) -> tf.Module:
+        if self.tables():
+            raise fault(
+                _MODEL,
+                f"the model of {self.name} cannot be exported: its tables are not of stock TensorFlow",
+                "embed with the job's tables (`embedding: tfplus`, `loop: host`), or with keras.layers.Embedding",
+            )
         # Not the model itself: Keras would export it too, with a signature of its own.
         return NamedServing(self.columns, self._scores, [kept.value for kept in self.model.variables])
 
