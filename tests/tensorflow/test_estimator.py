@@ -299,6 +299,7 @@ def score_of(mode, v1, weight, features):
             "makes variables in PREDICT that it does not make in TRAIN: infer",
         ),
         (linear(before="v1.get_variable('other', [2 if mode == ModeKeys.TRAIN else 3])"), "the variable other is"),
+        (linear("weight * features['price'] + OUTSIDE") + "\nOUTSIDE = tf.Variable(1.0, name='outside')", "outside:0"),
         (linear("weight * tf.random.shuffle(features['price'])"), "no checkpoint can hold: RandomShuffle"),
         (linear("weight * features['price'] + tf.random.normal([])"), "draws random numbers where it predicts"),
         (linear("v1.layers.dense(features['price'][:, None], 1)[:, 0]"), "raised AttributeError: .*Keras 3"),
@@ -314,6 +315,12 @@ def test_logits_instead_of_probabilities_are_told(lab: Any, estimator: Any) -> N
     executor = estimator(linear("features['price'] + weight", "{'probabilities': score}"))
     with pytest.raises(TrainingError, match=r"gave 7\.0 as the probability of 'click'"):
         executor.predict(rows([0.5, 7.0], [1.0, 1.0]))
+
+
+def test_another_number_of_rows_is_told(lab: Any, estimator: Any) -> None:
+    executor = estimator(linear(predictions="{'probabilities': tf.sigmoid(score)[:3]}"))
+    with pytest.raises(TrainingError, match="gave 3 probabilities for 5 rows"):
+        executor.predict(lab.batch(FEATURES, 5))
 
 
 def test_two_features_of_one_name_are_refused(estimator: Any) -> None:

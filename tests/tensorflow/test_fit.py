@@ -279,6 +279,7 @@ def wild(truth, found):
         (model().replace("model.compile(", "print("), "the model that my_models:build returned is not compiled"),
         (model(compiled="'sgd', 'mse', steps_per_execution=4"), "does 4 steps at once"),
         (model("x['nobody']"), "the model of my_models:build raised KeyError"),
+        (model("sigmoid(score) * OUTSIDE", more="OUTSIDE = tf.Variable(1.0, name='outside')"), "knows?, .*: outside:0"),
         (model("3"), "returned a int; expected is probabilities: floats"),
         (
             model("tf.concat([score, score], 1)"),
@@ -303,6 +304,12 @@ def test_several_labels_need_a_dict(fit: Any) -> None:
 def test_logits_instead_of_probabilities_are_told(lab: Any, fit: Any) -> None:
     executor = fit(model("score + 7"))
     with pytest.raises(TrainingError, match=r"gave 7\.\d+ as the probability of 'click'\n.*sigmoid"):
+        executor.predict(lab.batch(FEATURES, 5))
+
+
+def test_another_number_of_rows_is_told(lab: Any, fit: Any) -> None:
+    executor = fit(model("sigmoid(score)[:3]"))
+    with pytest.raises(TrainingError, match="gave 3 probabilities for 5 rows"):
         executor.predict(lab.batch(FEATURES, 5))
 
 

@@ -18,7 +18,7 @@ from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
-from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
+from penrose_tensorflow.outputs import by_head, described, log_losses, stacked, unknown_variables
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class FitLearner(Learner):
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
         columns = self._score(*(tensor(array) for array in self.columns.arrays(batch))).numpy()
-        return by_head(columns, self.heads, self._not_probabilities)
+        return by_head(columns, self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:  # noqa: ARG002 - all state is this process's
         scores = self.predict(batch)
@@ -185,6 +185,12 @@ class FitLearner(Learner):
                 f"the model of {self.name} raised {type(error).__name__}: {error}",
                 f"its input has {', '.join(inputs)}",
             ) from error
+        if unknown := unknown_variables(self._score, [kept.value for kept in self.model.variables]):
+            raise fault(
+                _MODEL,
+                f"the model of {self.name} reads variables that Keras does not know, nor a checkpoint: {unknown}",
+                "make them with add_weight, and assign layers to attributes of the model",
+            )
         self.model.optimizer.build(self.model.trainable_variables)
         return outputs
 

@@ -19,7 +19,7 @@ from penrose_tensorflow.embedded import EmbeddedColumns
 from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
-from penrose_tensorflow.outputs import by_head, described, log_losses, stacked
+from penrose_tensorflow.outputs import by_head, described, log_losses, stacked, unknown_variables
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.shared import SharedVariables
 from penrose_tensorflow.tensors import tensor
@@ -65,7 +65,7 @@ class ModelFnLearner(Learner):
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
         found = self._probabilities(*map(tensor, self.columns.arrays(batch)))
-        return by_head(found.numpy(), self.heads, self._not_probabilities)
+        return by_head(found.numpy(), self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
         # Not the scores of the training graph: in one like it, what is read may have been updated already.
@@ -119,12 +119,18 @@ class ModelFnLearner(Learner):
                 return build(*tensors)
 
         try:
-            return tf.compat.v1.wrap_function(graph, specs)
+            traced = tf.compat.v1.wrap_function(graph, specs)
         except ConfigError:
             raise
         except Exception as error:
             hint = "it is called as (features, labels, mode, params); params are `model_options`"
             raise self._fault(f"raised {type(error).__name__}: {error}", hint) from error
+        if unknown := unknown_variables(traced, self._shared.variables.values()):
+            raise self._fault(
+                f"reads variables that were made outside of it, and no checkpoint holds: {unknown}",
+                "make them inside, with tf.compat.v1.get_variable",
+            )
+        return traced
 
     def _drawing(self, traced: Any) -> Any:
         """The same with random operations that repeat from a checkpoint on."""

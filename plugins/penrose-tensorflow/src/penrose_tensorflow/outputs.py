@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from penrose_host.errors import TrainingError
 if TYPE_CHECKING:
     from penrose_host.batch import Float32
 
-__all__ = ["by_head", "described", "log_losses", "stacked"]
+__all__ = ["by_head", "described", "log_losses", "stacked", "unknown_variables"]
 
 
 def stacked(found: Any, heads: Sequence[str]) -> tf.Tensor | None:
@@ -52,13 +52,23 @@ def described(found: Any) -> str:
     return f"a {type(found).__name__}"
 
 
-def by_head(columns: Float32, heads: Sequence[str], wrong: Callable[[str], TrainingError]) -> dict[str, Float32]:
+def by_head(
+    columns: Float32, heads: Sequence[str], rows: int, wrong: Callable[[str], TrainingError]
+) -> dict[str, Float32]:
     """Probabilities [rows, heads] as the host takes them. NaN passes; other numbers are `wrong`, and raised."""
+    if len(columns) != rows:
+        raise wrong(f"{len(columns)} probabilities for {rows} rows")
     for place, head in enumerate(heads):
         outside = (columns[:, place] < 0) | (columns[:, place] > 1)
         if outside.any():
             raise wrong(f"{columns[outside, place][0]} as the probability of {head!r}")
     return dict(zip(heads, np.ascontiguousarray(columns.T), strict=True))
+
+
+def unknown_variables(traced: Any, known: Iterable[Any]) -> str:
+    """Names of the variables that a traced function reads beside those that are `known`, which checkpoints hold."""
+    handles = {id(variable.handle) for variable in known}
+    return ", ".join(variable.name for variable in traced.variables if id(variable.handle) not in handles)
 
 
 def log_losses(scores: Mapping[str, Float32], targets: Float32) -> dict[str, float]:
