@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["TensorflowExecutor"]
 
 _CLUSTER = "TF_CONFIG"
+#: What TensorFlow reads as it is imported, where the user's environment does not say: it prints what is wrong, not what
+#: is well, and leaves out oneDNN, whose sums come in an order of its own and are not faster for models of this size.
+_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
+def other_backend(name: str) -> ConfigError:
+    return ConfigError(
+        [("executor", f"Keras runs on {name}, not on TensorFlow")], hint="KERAS_BACKEND=tensorflow penrose run …"
+    )
 
 
 class TensorflowExecutor(Executor):
@@ -43,6 +52,10 @@ class TensorflowExecutor(Executor):
                 [("executor", "TensorFlow is not installed")],
                 hint="pip install 'penrose-tensorflow[cpu]' (with a GPU: 'penrose-tensorflow[gpu]')",
             )
+        if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+            raise other_backend(backend)
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
         # Code that builds its own networking reads it, some of it as soon as it is imported.
         self._before = (os.environ.get(_CLUSTER),)
         os.environ[_CLUSTER] = context.cluster.tf_config(context.role, context.index)

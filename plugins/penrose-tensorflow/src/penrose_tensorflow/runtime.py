@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from penrose_host.errors import ConfigError
+from penrose_tensorflow.executor import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
 __all__ = ["prepare"]
@@ -16,10 +17,7 @@ __all__ = ["prepare"]
 def prepare(options: TensorflowOptions, seed: int) -> None:
     """Raises `ConfigError` where TensorFlow runs already and was started in another way."""
     if keras.backend.backend() != "tensorflow":
-        raise ConfigError(
-            [("executor", f"Keras runs on {keras.backend.backend()}, not on TensorFlow")],
-            hint="KERAS_BACKEND=tensorflow penrose run …",
-        )
+        raise other_backend(keras.backend.backend())
     _device(options.device)
     for threads in (tf.config.threading.set_intra_op_parallelism_threads, _inter):
         _before_start("threads", f"{options.threads}", lambda threads=threads: threads(options.threads))

@@ -1,0 +1,140 @@
+"""What an executor sets for its process, and what it gives back."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penrose_host import ClusterSpec, ExecutorContext, FeatureSpec, Role
+from penrose_host.errors import ConfigError
+from penrose_tensorflow.executor import TensorflowExecutor
+
+FEATURES = FeatureSpec(("a",), labels=("y",))
+CLUSTER = ClusterSpec({Role.CHIEF: ("one:1",), Role.WORKER: ("two:2", "three:3")})
+SETUP = """
+from penrose_host import ClusterSpec, ExecutorContext, FeatureSpec, Role
+from penrose_host.errors import ConfigError
+from penrose_tensorflow.executor import TensorflowExecutor
+def setup(**options):
+    executor = TensorflowExecutor(TensorflowExecutor.Options(embedding_rows=100, **options))
+    executor.setup(ExecutorContext(FeatureSpec(("a",), labels=("y",)), Role.CHIEF, 0, ClusterSpec.single()))
+    return executor
+"""
+
+
+def ran(script: str, **variables: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + script],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("before", [None, "{}"])
+def test_tf_config_is_the_jobs_from_before_the_users_code_until_the_end(
+    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is None:
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+    else:
+        monkeypatch.setenv("TF_CONFIG", before)
+    (tmp_path / "looking.py").write_text(
+        "import os, keras\nat_import = os.environ['TF_CONFIG']\n"
+        "def build(features, width):\n"
+        "    class M(keras.Model):\n"
+        "        def call(self, x): return keras.ops.sum(x['a'], 1)\n"
+        "    return M()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    executor = TensorflowExecutor(TensorflowExecutor.Options(model="looking:build", embedding_rows=10))
+    executor.setup(ExecutorContext(FEATURES, Role.WORKER, 1, CLUSTER))
+    seen = json.loads(sys.modules.pop("looking").at_import)
+    assert seen == json.loads(os.environ["TF_CONFIG"])
+    assert seen["task"] == {"type": "worker", "index": 1}
+    assert seen["cluster"] == {"chief": ["one:1"], "worker": ["two:2", "three:3"]}
+    executor.close()
+    assert os.environ.get("TF_CONFIG") == before
+    monkeypatch.setenv("TF_CONFIG", "another's")
+    executor.close()
+    assert os.environ["TF_CONFIG"] == "another's"
+
+
+def test_a_setup_that_fails_gives_it_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    executor = TensorflowExecutor(TensorflowExecutor.Options(model="no_such_module:build"))
+    with pytest.raises(ConfigError, match="there is no module"):
+        executor.setup(ExecutorContext(FEATURES, Role.CHIEF, 0, ClusterSpec.single()))
+    executor.close()
+    assert os.environ["TF_CONFIG"] == "{}"
+
+
+def test_without_tensorflow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "tensorflow" else found(name, *a))
+    executor = TensorflowExecutor(TensorflowExecutor.Options())
+    with pytest.raises(ConfigError, match=r"pip install 'penrose-tensorflow\[cpu\]'"):
+        executor.setup(ExecutorContext(FEATURES, Role.CHIEF, 0, ClusterSpec.single()))
+
+
+def test_threads_are_those_of_tensorflow() -> None:
+    script = """
+executor = setup(threads=3)
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
+setup(threads=3)
+try:
+    setup(threads=2)
+except ConfigError as error:
+    print(error.faults[0][0], error.faults[0][1])
+"""
+    assert ran(script).splitlines() == [
+        "3 3",
+        "executor.threads TensorFlow runs already in this process, with another setting than 2",
+    ]
+
+
+def test_keras_on_another_backend_is_refused() -> None:
+    script = "\ntry:\n    setup()\nexcept ConfigError as error:\n    print(error)"
+    assert "Keras runs on jax, not on TensorFlow" in ran(script, KERAS_BACKEND="jax")
+
+
+def test_keras_that_was_configured_so_elsewhere_is_refused_too(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras.backend.backend", lambda: "torch")
+    with pytest.raises(ConfigError, match="Keras runs on torch"):
+        lab.executor(lab.plain)
+
+
+def test_nothing_is_printed_where_all_is_well() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SETUP + "setup().close()"],
+        env={name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_seeds_draw_the_same_in_another_process() -> None:
+    script = """
+import hashlib
+from penrose_host.testing.memory import MemoryCheckpoints
+checkpoints = MemoryCheckpoints()
+checkpoints.write("executor", setup(model="dcn").snapshot())
+print(hashlib.sha256(repr(sorted(checkpoints.files.items())).encode()).hexdigest())
+"""
+    assert ran(script) == ran(script, PYTHONHASHSEED="7")
