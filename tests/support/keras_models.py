@@ -40,7 +40,9 @@ class Towers(keras.Model):
 
 def _compiled(features: FeatureSpec, width: int, *, normal: bool, reduction: str = "sum") -> keras.Model:
     model = Towers(features, width, normal=normal)
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss=keras.losses.BinaryCrossentropy(reduction=reduction))
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9), loss=keras.losses.BinaryCrossentropy(reduction=reduction)
+    )
     return model
 
 

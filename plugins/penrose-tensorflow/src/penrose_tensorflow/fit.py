@@ -18,7 +18,7 @@ from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
-from penrose_tensorflow.outputs import by_head, described, log_losses, stacked, unknown_variables
+from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class FitLearner(Learner):
             timeout=options.loop_timeout,
         )
         self._fed: tf.data.Dataset | None = None
-        self._finite = tf.function(_all_finite, autograph=False)
 
     # -- what the host asks -----------------------------------------------------------------------
 
@@ -153,8 +152,7 @@ class FitLearner(Learner):
     def _settled(self, logs: Mapping[str, Any]) -> bool:
         """After a step: whether all is finite. Where it is not, the model is as it was before."""
         before, self._before = self._before, []
-        floats = [variable for variable, _ in before if variable.dtype.is_floating]
-        if np.isfinite(logs.get("loss", 0.0)) and bool(self._finite(floats)):
+        if np.isfinite(logs.get("loss", 0.0)) and bool(self._finite()):
             return True
         for variable, value in before:
             variable.assign(value)
@@ -192,6 +190,8 @@ class FitLearner(Learner):
                 "make them with add_weight, and assign layers to attributes of the model",
             )
         self.model.optimizer.build(self.model.trainable_variables)
+        kept = [variable for part in self.parts().values() for variable in part.values()]
+        self._finite = finite(kept)
         return outputs
 
     def _check(self, outputs: Any) -> None:
@@ -235,10 +235,6 @@ class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]
 
 def _fit(model: keras.Model, dataset: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]) -> None:
     model.fit(dataset, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
-
-
-def _all_finite(variables: Sequence[tf.Variable]) -> tf.Tensor:
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
 
 
 def _model(options: TensorflowOptions, features: FeatureSpec) -> keras.Model:

@@ -19,7 +19,7 @@ from penrose_tensorflow.embedded import EmbeddedColumns
 from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
-from penrose_tensorflow.outputs import by_head, described, log_losses, stacked, unknown_variables
+from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.shared import SharedVariables
 from penrose_tensorflow.tensors import tensor
@@ -58,8 +58,7 @@ class ModelFnLearner(Learner):
         if found := set().union(*random_operations(self._probabilities)):
             raise self._fault(f"draws random numbers where it predicts ({', '.join(sorted(found))})")
         self._variables = list(self._shared.variables.values())
-        self._floats = [variable for variable in self._variables if variable.dtype.is_floating]
-        self._finite = tf.function(self._all_finite, autograph=False)
+        self._finite = finite(self._variables)
 
     # -- what the host asks -----------------------------------------------------------------------
 
@@ -81,9 +80,9 @@ class ModelFnLearner(Learner):
         columns = self.columns.arrays(labelled, train=True)
         before = [variable.value() for variable in self._variables]
         loss, *gradient = self._step(*map(tensor, columns), tensor(self.layout.targets(labelled).T))
-        finite = [math.isfinite(loss.numpy()), bool(self._finite())]
-        finite += [bool(np.isfinite(each.numpy()).all()) for each in gradient]
-        if not all(finite):
+        checks = [math.isfinite(loss.numpy()), bool(self._finite())]
+        checks += [bool(np.isfinite(each.numpy()).all()) for each in gradient]
+        if not all(checks):
             for variable, value in zip(self._variables, before, strict=True):
                 variable.assign(value)
             return StepResult(losses, scores, applied=False)
@@ -193,9 +192,6 @@ class ModelFnLearner(Learner):
         return spec
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _all_finite(self) -> tf.Tensor:
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in self._floats])
 
     def _fault(self, what: str, hint: str | None = None) -> ConfigError:
         return fault(_PLACE, f"{self.name} {what}", hint)

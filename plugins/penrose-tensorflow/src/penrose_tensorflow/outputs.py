@@ -13,7 +13,7 @@ from penrose_host.errors import TrainingError
 if TYPE_CHECKING:
     from penrose_host.batch import Float32
 
-__all__ = ["by_head", "described", "log_losses", "stacked", "unknown_variables"]
+__all__ = ["by_head", "described", "finite", "log_losses", "stacked", "unknown_variables"]
 
 
 def stacked(found: Any, heads: Sequence[str]) -> tf.Tensor | None:
@@ -63,6 +63,17 @@ def by_head(
         if outside.any():
             raise wrong(f"{columns[outside, place][0]} as the probability of {head!r}")
     return dict(zip(heads, np.ascontiguousarray(columns.T), strict=True))
+
+
+def finite(variables: Iterable[tf.Variable]) -> Callable[[], tf.Tensor]:
+    """A function that looks whether all numbers of these variables are finite now: bool []."""
+    floats = [variable for variable in variables if variable.dtype.is_floating]
+
+    def all_finite() -> tf.Tensor:
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in floats])
+
+    traced: Callable[[], tf.Tensor] = tf.function(all_finite, autograph=False).get_concrete_function()
+    return traced
 
 
 def unknown_variables(traced: Any, known: Iterable[Any]) -> str:
