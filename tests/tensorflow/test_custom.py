@@ -199,6 +199,22 @@ def test_a_model_that_cannot_be_compiled_for_any_number_of_rows_is_told_before_t
         lab.executor(lab.plain, model="my_models:build")
 
 
+@pytest.mark.parametrize(
+    ("expression", "more"),
+    [
+        ("tf.reduce_sum(x['user'], 1) + self.hidden", "self.hidden = tf.Variable(1.0)"),
+        ("tf.reduce_sum(x['user'] + keras.random.normal(tf.shape(x['user'])), 1)", ""),
+    ],
+    ids=["a plain variable", "the generator of all"],
+)
+def test_state_that_no_checkpoint_would_hold_is_told_before_the_run(
+    lab: Any, module: Callable[[str], None], expression: str, more: str
+) -> None:
+    module(returning(expression, more))
+    with pytest.raises(ConfigError, match="uses variables that Keras does not know, nor a checkpoint"):
+        lab.executor(lab.plain, model="my_models:build")
+
+
 def test_a_functional_model_and_a_model_of_several_are_fine(lab: Any, module: Callable[[str], None]) -> None:
     module("""
 import keras

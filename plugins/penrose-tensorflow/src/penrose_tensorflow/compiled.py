@@ -25,6 +25,11 @@ class Compiled:
         self._captured: list[Any] = list(self._graph.captured_inputs)
         self._types = [output.dtype for output in self._graph.outputs]
 
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        """Those that it reads or writes."""
+        return tuple(self._graph.variables)
+
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Raises `TrainingError` where an operation fails."""
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TypeGuard
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -42,7 +42,7 @@ class Custom:
         inputs |= {name: numeric[:, place] for place, name in enumerate(self.numeric)}
         rows, heads = slots.shape[0], len(self.heads)
         try:
-            found: object = self.model(inputs, training=training)
+            found: Any = self.model(inputs, training=training)
         except Exception as error:
             raise TrainingError(
                 f"the model of {self.name} raised {_raised(error)} for {_count(rows)} rows",
@@ -81,18 +81,18 @@ def _float32(logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(logits, tf.float32)
 
 
-def _is_logits(found: object, shape: tuple[int | None, ...]) -> TypeGuard[tf.Tensor]:
+def _is_logits(found: Any, shape: tuple[int | None, ...]) -> bool:
     """Whether it is a tensor of floats which may have this shape; None is any number."""
-    return tf.is_tensor(found) and found.dtype.is_floating and found.shape.is_compatible_with(shape)
+    return bool(tf.is_tensor(found) and found.dtype.is_floating and found.shape.is_compatible_with(shape))
 
 
 def _count(rows: int | None) -> str:
     return "any number of" if rows is None else str(rows)
 
 
-def _described(found: object) -> str:
+def _described(found: Any) -> str:
     if tf.is_tensor(found):
-        return f"{found.dtype.name} {found.shape.as_list() if found.shape.rank is not None else 'of any shape'}"  # type: ignore[attr-defined]
+        return f"{found.dtype.name} {found.shape.as_list() if found.shape.rank is not None else 'of any shape'}"
     if isinstance(found, Mapping):
         return "{" + ", ".join(f"{key}: {_described(value)}" for key, value in found.items()) + "}"
     return f"a {type(found).__name__}"

@@ -14,9 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from penrose_host.batch import StepResult
+from penrose_host.errors import TrainingError
 from penrose_host.executors.inputs import Inputs, Layout
 from penrose_tensorflow.compiled import Compiled
 from penrose_tensorflow.learner import Learner
+from penrose_tensorflow.outputs import unknown_variables
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.tensors import tensor
 
@@ -70,6 +72,15 @@ class GraphLearner(Learner):
         self.traces = {"predict": 0, "train": 0}
         self._predict = Compiled(name, self._score, rows.spec, numeric, *pooling)
         self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooling)
+        known = [variable for part in self.parts().values() for variable in part.values()]
+        if optimizer is not None:
+            known += optimizer.variables
+        if unknown := unknown_variables(self._train, known):
+            raise TrainingError(
+                f"the model of {name} uses variables that Keras does not know, nor a checkpoint: {unknown}",
+                hint="make them with add_weight, draw from a keras.random.SeedGenerator, and assign both, and layers, "
+                "to attributes of the model",
+            )
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
         inputs = self.layout.inputs(batch)
@@ -95,7 +106,7 @@ class GraphLearner(Learner):
         # By place, too: Keras numbers its layers by what else the process has built.
         parts = {"model": {f"{at}.{one.name}": one.value for at, one in enumerate(self.model.variables)}}
         if self.optimizer is not None:
-            parts["optimizer"] = {str(at): variable for at, variable in enumerate(self.optimizer.variables)}
+            parts["optimizer"] = {str(at): variable for at, variable in enumerate(self.optimizer.state)}
         return {**parts, **self.rows.parts()}
 
     # -- in the graph ----------------------------------------------------------------------------

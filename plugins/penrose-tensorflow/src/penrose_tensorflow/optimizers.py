@@ -57,7 +57,12 @@ class DenseOptimizer:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """All but the learning rate, which is the job's and not the checkpoint's."""
+        """All that a step reads."""
+        return [variable.value for variable in self._optimizer.variables]
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """The same without the learning rate, which is the job's and not the checkpoint's."""
         return [variable.value for variable in self._optimizer.variables if variable.name != "learning_rate"]
 
 

@@ -19,14 +19,14 @@ def prepare(options: TensorflowOptions, seed: int) -> None:
     if keras.backend.backend() != "tensorflow":
         raise other_backend(keras.backend.backend())
     _device(options.device)
-    for threads in (tf.config.threading.set_intra_op_parallelism_threads, _inter):
-        _before_start("threads", f"{options.threads}", lambda threads=threads: threads(options.threads))
+    _before_start("threads", f"{options.threads}", lambda: _threads(options.threads))
     tf.config.experimental.enable_op_determinism()
     # Seeds Python's and NumPy's generators too: Keras takes the seeds of layers from them.
     keras.utils.set_random_seed(seed % 2**32)
 
 
-def _inter(threads: int) -> None:
+def _threads(threads: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
