@@ -60,6 +60,16 @@ def test_every_int64_is_a_key_of_its_own() -> None:
     assert kv.keys().numpy().tolist() == sorted(EXTREME)
 
 
+@pytest.mark.parametrize(
+    "keys", [5, [5], (5, 6), [[5], [6]], [], np.array([5]), np.int64(5), tf.Variable([5], dtype=tf.int64)], ids=range(8)
+)
+def test_keys_are_numbers_arrays_tensors_or_variables(run: Any, keys: Any) -> None:
+    kv = make_kv()
+    rows = run(lambda: kv.gather(keys, train=True))()
+    assert rows.shape == (*np.shape(keys), 3)
+    assert kv.size() == np.size(keys)
+
+
 def test_int32_keys_are_the_same_numbers() -> None:
     kv = make_kv(1, key_dtype=tf.int32)
     keys = tf.constant([-1, 2**31 - 1, -(2**31), 5], tf.int32)

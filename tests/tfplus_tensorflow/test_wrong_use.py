@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ WHILE_BUILDING: list[tuple[Callable[[KvVariable], Any], str]] = [
     (lambda kv: kv.gather(tf.constant([1.5])), "keys of table 't' must be int64, not float32"),
     (lambda kv: kv.gather(["a"]), "keys of table 't' must be int64, not string"),
     (lambda kv: kv.gather(tf.ragged.constant([[1]], dtype=tf.int64)), "look RaggedTensors up with embedding_lookup"),
-    (lambda kv: kv.gather(int64(1), unseen="random"), "unseen must be zeros or first, not 'random'"),
+    (lambda kv: kv.gather(int64(1), unseen="random"), "unseen must be zeros, first or error, not 'random'"),
     (lambda kv: embedding_lookup(kv, NARROW, train=True), "keys of table 't' must be int64, not int32"),
     (lambda kv: kv.insert(int64(1), tf.ones([1, 4])), r"must be float32 \[n, 3\], not float32 \(1, 4\)"),
     (lambda kv: kv.insert(int64(1), tf.ones([3])), r"rows of table 't' must be float32 \[n, 3\], not float32 \(3,\)"),
@@ -107,6 +108,17 @@ def test_widths_that_only_show_while_running_are_refused_too() -> None:
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         KvVariable("t", **{"width": 2, **options})
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_keys_that_are_unknown_in_inference_are_an_error_where_they_should_be(graph: bool) -> None:
+    kv = make_kv()
+    kv.gather(int64(1, 2), train=True)
+    gather = functools.partial(kv.gather, unseen="error")
+    gather = tf.function(gather) if graph else gather
+    assert (gather(int64(2, 1)) == kv.gather(int64(2, 1))).numpy().all()
+    with pytest.raises(tf.errors.NotFoundError, match="2 of 4 keys have no row; the first of them is 7"):
+        gather(int64(1, 7, 2, -8))
 
 
 def test_a_table_at_its_limit_says_so() -> None:

@@ -166,11 +166,11 @@ REGISTER_OP("TfplusGather")
     .Input("table: resource")
     .Input("keys: Tkeys")
     .Attr("Tkeys: {int32, int64}")
-    .Attr("mode: {'zeros', 'first', 'train'}")
+    .Attr("mode: {'zeros', 'first', 'error', 'train'}")
     .Output("rows: float")
     .SetIsStateful()
     .SetShapeFn(gather_shape)
-    .Doc("Rows of the keys. Keys without a row read zeros, or their first value, or for training become rows.");
+    .Doc("Rows of the keys. Keys without a row read zeros, or their first value, or are an error, or for training become rows.");
 
 REGISTER_OP("TfplusWrite")
     .Input("table: resource")

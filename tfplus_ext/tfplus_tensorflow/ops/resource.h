@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -53,6 +54,8 @@ absl::Status guarded(Work work) {
     return absl::InvalidArgumentError(error.what());
   } catch (const std::runtime_error& error) {
     return absl::FailedPreconditionError(error.what());
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
   }
 }
 

@@ -1,4 +1,5 @@
 // Kernels that read, write and train rows.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -53,6 +54,17 @@ absl::Status allocate_rows(OpKernelContext* context, TableResource& resource, co
   return absl::OkStatus();
 }
 
+/// An error where a key has no row.
+absl::Status check_known(Table& table, const Keys& keys) {
+  const std::unique_ptr<bool[]> found(new bool[keys.size()]);
+  table.contains(keys.data(), keys.size(), found.get());
+  const auto unknown = std::count(found.get(), found.get() + keys.size(), false);
+  if (unknown == 0) return absl::OkStatus();
+  const auto first = std::find(found.get(), found.get() + keys.size(), false) - found.get();
+  return absl::NotFoundError(
+      absl::StrCat(unknown, " of ", keys.size(), " keys have no row; the first of them is ", keys.data()[first]));
+}
+
 class GatherOp : public TableKernel {
  public:
   explicit GatherOp(OpKernelConstruction* context) : TableKernel(context) {
@@ -63,9 +75,10 @@ class GatherOp : public TableKernel {
   absl::Status work(OpKernelContext* context, TableResource& resource) override {
     TensorShape shape = context->input(1).shape();
     TF_RETURN_IF_ERROR(shape.AddDimWithStatus(static_cast<int64_t>(resource.table.width())));
+    const Keys keys(context->input(1));
+    if (mode_ == "error") TF_RETURN_IF_ERROR(check_known(resource.table, keys));
     float* out = nullptr;
     TF_RETURN_IF_ERROR(allocate_rows(context, resource, shape, &out));
-    const Keys keys(context->input(1));
     if (mode_ == "train") {
       resource.table.lookup(keys.data(), keys.size(), out);
     } else {

@@ -167,16 +167,16 @@ class KvVariable(tf.Module):
 
     # -- rows --------------------------------------------------------------------------------------
 
-    def gather(self, keys: Any, *, train: bool = False, unseen: Literal["zeros", "first"] = "zeros") -> Tensor:
+    def gather(self, keys: Any, *, train: bool = False, unseen: Literal["zeros", "first", "error"] = "zeros") -> Tensor:
         """Rows of the keys: key_dtype [...] → float32 [..., width].
 
         `train`: the keys count as seen, and become rows when they are admitted. Otherwise nothing changes, and keys
-        without a row read zeros, or the value that they would start with. In training, a table at its limit raises
-        ResourceExhaustedError. Gather before a loop or a one-sided `tf.cond` that the tape goes around, not in it:
-        TensorFlow would add up gradients there as dense ones, which a table without end has not.
+        without a row read zeros, or the value that they would start with, or raise NotFoundError. In training, a table
+        at its limit raises ResourceExhaustedError. Gather before a loop or a one-sided `tf.cond` that the tape goes
+        around, not in it: TensorFlow would add up dense gradients there, which a table without end has not.
         """
-        if unseen not in ("zeros", "first"):
-            raise ValueError(f"unseen must be zeros or first, not {unseen!r}")
+        if unseen not in ("zeros", "first", "error"):
+            raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
         keys = self._keys(keys)
         resource_variable_ops.variable_accessed(self)
         rows = ops.tfplus_gather(self._handle, keys, mode="train" if train else unseen)
@@ -273,9 +273,9 @@ class KvVariable(tf.Module):
     def slots(self, keys: Any) -> dict[str, Tensor]:
         """The optimizer's state beside each row: slot → float32 [..., width] or [..., 1]; zeros without a row."""
         widths = self.slot_widths
-        whole = ops.tfplus_slots(self._handle, self._keys(keys))
         if not widths:
             return {}
+        whole = ops.tfplus_slots(self._handle, self._keys(keys))
         return dict(zip(widths, tf.split(whole, list(widths.values()), axis=-1), strict=True))
 
     def keys(self) -> Tensor:
@@ -374,10 +374,8 @@ class KvVariable(tf.Module):
                 f"keys of table {self.name!r} must be a dense tensor; look {type(keys).__name__}s up with "
                 "embedding_lookup or safe_embedding_lookup_sparse"
             )
-        if not isinstance(keys, tf.Tensor | np.ndarray | np.generic):
-            keys = np.asarray(keys, self.key_dtype.as_numpy_dtype) if np.size(keys) == 0 else keys
-            keys = tf.convert_to_tensor(keys, dtype_hint=self.key_dtype)
-        keys = tf.convert_to_tensor(keys)
+        # Numbers of Python take the dtype that is wanted; arrays and tensors keep theirs.
+        keys = tf.convert_to_tensor(keys, dtype_hint=self.key_dtype if isinstance(keys, int | list | tuple) else None)
         if keys.dtype != self.key_dtype:
             raise ValueError(f"keys of table {self.name!r} must be {self.key_dtype.name}, not {keys.dtype.name}")
         return keys
