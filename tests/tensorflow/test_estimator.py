@@ -195,6 +195,23 @@ def test_random_numbers_go_on_from_a_checkpoint_and_differ_from_step_to_step(
 
 
 @pytest.mark.parametrize(
+    "train_op",
+    [
+        "weight.assign_add(1.0)",
+        "v1.assign_add(weight, 1.0)",
+        "weight.assign_add(1.0).op",
+        "tf.group(weight.assign_add(1.0))",
+        "v1.assign_add(weight, tf.cond(loss > -1.0, lambda: 1.0, lambda: 2.0))",
+    ],
+)
+def test_a_train_op_is_run_once_a_step_whatever_it_is(lab: Any, estimator: Any, train_op: str) -> None:
+    executor = estimator(linear(train_op=train_op))
+    for count in (1, 2, 3):
+        assert executor.train(rows([1.0], [1.0]), lab.step()).applied
+        assert executor._learner.parts()["variables"]["weight"].numpy() == count
+
+
+@pytest.mark.parametrize(
     "predictions",
     [
         "{'probabilities': tf.sigmoid(score)}",
