@@ -108,14 +108,9 @@ class FitLearner(Learner):
         return {"model": self.name, "loop": "fit", "optimizer": type(self.model.optimizer).__name__}
 
     def serving(self) -> tf.Module:
-        if self.tables():
-            raise fault(
-                _MODEL,
-                f"the model of {self.name} cannot be exported: its tables are not of stock TensorFlow",
-                "embed with the job's tables (`embedding: tfplus`, `loop: host`), or with keras.layers.Embedding",
-            )
         # Not the model itself: Keras would export it too, with a signature of its own.
-        return NamedServing(self.columns, self._scores, [kept.value for kept in self.model.variables])
+        kept, frozen = self.model.variables, [table.frozen() for table in self.tables().values()]
+        return NamedServing(self.columns, self._scores, [variable.value for variable in kept], frozen)
 
     def close(self) -> None:
         self._loop.close()
@@ -183,7 +178,9 @@ class FitLearner(Learner):
                 f"the model of {self.name} raised {type(error).__name__}: {error}",
                 f"its input has {', '.join(inputs)}",
             ) from error
-        if unknown := unknown_variables(self._score, [kept.value for kept in self.model.variables]):
+        known = [kept.value for kept in self.model.variables]
+        known += [table for table in self.tables().values() if hasattr(table, "handle")]
+        if unknown := unknown_variables(self._score, known):
             raise fault(
                 _MODEL,
                 f"the model of {self.name} reads variables that Keras does not know, nor a checkpoint: {unknown}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
@@ -22,6 +23,9 @@ class Stateful(Protocol):
     def state(self) -> dict[str, tf.Tensor]: ...
 
     def load_state(self, state: Mapping[str, tf.Tensor]) -> None: ...
+
+    def frozen(self) -> AbstractContextManager[Any]:
+        """A copy in stock variables, to be tracked by what is saved; while it is entered, it is read instead."""
 
 
 class Learner(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -78,18 +79,27 @@ class NamedColumns:
 
 
 class NamedServing(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
-    """Ids, numbers and lists → head → scores. `scores`: tensors of `arrays` → [rows, heads]; it reads `kept`."""
+    """Ids, numbers and lists → head → scores. `scores`: tensors of `arrays` → [rows, heads]; it reads `kept`.
 
-    def __init__(self, columns: NamedColumns, scores: Callable[..., tf.Tensor], kept: Any) -> None:
+    `frozen` stand for tables whose own operations only this installation knows, while their contexts are entered.
+    """
+
+    def __init__(
+        self, columns: NamedColumns, scores: Callable[..., tf.Tensor], kept: Any, frozen: Sequence[Any] = ()
+    ) -> None:
         super().__init__()
         self._columns = columns
         self._scores = scores
         self.kept = kept
+        self.frozen = frozen
 
     def __call__(
         self, ids: tf.Tensor, numeric: Mapping[str, tf.Tensor], lists: Mapping[str, tuple[tf.Tensor, tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        found = self._scores(*self._columns.tensors(ids, numeric, lists))
+        with ExitStack() as reading:
+            for table in self.frozen:
+                reading.enter_context(table)
+            found = self._scores(*self._columns.tensors(ids, numeric, lists))
         return {head: found[:, place] for place, head in enumerate(self._columns.features.labels)}
 
 

@@ -2,6 +2,7 @@
 
 from penrose_tfplus_tensorflow import _library  # noqa: F401  (first: looks at the version of TensorFlow)
 from penrose_tfplus_tensorflow import gradients as _gradients  # noqa: F401  (registers them)
+from penrose_tfplus_tensorflow.frozen import FrozenTable
 from penrose_tfplus_tensorflow.kv_variable import KvVariable
 from penrose_tfplus_tensorflow.layers import Embedding
 from penrose_tfplus_tensorflow.lookup import embedding_lookup, safe_embedding_lookup_sparse
@@ -10,6 +11,7 @@ from penrose_tfplus_tensorflow.training import MixedOptimizer, Model, TrainsTabl
 
 __all__ = [
     "Embedding",
+    "FrozenTable",
     "KvVariable",
     "MixedOptimizer",
     "Model",

@@ -15,6 +15,7 @@ from tensorflow.python.ops import handle_data_util, resource_variable_ops
 from penrose_tfplus.options import ResolvedOptions, parameter_value, resolve
 from penrose_tfplus_tensorflow._library import ops
 from penrose_tfplus_tensorflow.content import Content, checked_content, done, number, of_export, said, to_import
+from penrose_tfplus_tensorflow.frozen import FrozenTable, frozen_now
 
 if TYPE_CHECKING:
     from tensorflow import IndexedSlices, Tensor
@@ -178,8 +179,11 @@ class KvVariable(tf.Module):
         if unseen not in ("zeros", "first", "error"):
             raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
         keys = self._keys(keys)
+        mode = "train" if train else unseen
+        if (frozen := frozen_now(self._handle)) is not None:
+            return frozen.read(keys, mode)
         resource_variable_ops.variable_accessed(self)
-        rows = ops.tfplus_gather(self._handle, keys, mode="train" if train else unseen)
+        rows = ops.tfplus_gather(self._handle, keys, mode=mode)
         rows.set_shape(keys.shape.concatenate([self.width]))
         return rows
 
@@ -281,6 +285,11 @@ class KvVariable(tf.Module):
     def keys(self) -> Tensor:
         """All keys that have a row, ascending: int64 [rows]."""
         return ops.tfplus_keys(self._handle)
+
+    def frozen(self) -> FrozenTable:
+        """A copy of all rows in stock TensorFlow, to export: see `FrozenTable`. Eagerly only."""
+        keys = self.keys()
+        return FrozenTable(self.name, keys, self.gather(tf.cast(keys, self.key_dtype)), self._handle)
 
     def size(self) -> Tensor:
         """How many rows there are: int64."""
