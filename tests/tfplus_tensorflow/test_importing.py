@@ -60,6 +60,7 @@ def test_a_later_patch_of_the_same_minor_version_is_the_one_declared() -> None:
 def test_what_is_exported_is_this() -> None:
     assert sorted(penrose_tfplus_tensorflow.__all__) == [
         "Embedding",
+        "FrozenTable",
         "KvVariable",
         "MixedOptimizer",
         "Model",

@@ -57,9 +57,10 @@ def of_export(kv: KvVariable, what: str) -> Content:
 def checked_content(kv: KvVariable, content: Mapping[str, Any]) -> Content:
     """The tensors that an import takes. Raises ValueError where one is missing, too many, or of another kind."""
     specs = _specs(kv)
-    if missing := specs.keys() - content.keys():
+    missing, unknown = specs.keys() - content.keys(), content.keys() - specs.keys()
+    if missing:
         raise ValueError(f"table {kv.name!r} cannot take this over: it has no {', '.join(sorted(missing))}")
-    if unknown := content.keys() - specs.keys():
+    if unknown:
         raise ValueError(f"table {kv.name!r} has no {', '.join(sorted(unknown))}: it is trained by another optimizer")
     found = {name: tf.convert_to_tensor(content[name]) for name in specs}
     for name, spec in specs.items():

@@ -180,7 +180,8 @@ class KvVariable(tf.Module):
             raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
         keys = self._keys(keys)
         mode = "train" if train else unseen
-        if (frozen := frozen_now(self._handle)) is not None:
+        frozen = frozen_now(self._handle)
+        if frozen is not None:
             return frozen.read(keys, mode)
         resource_variable_ops.variable_accessed(self)
         rows = ops.tfplus_gather(self._handle, keys, mode=mode)

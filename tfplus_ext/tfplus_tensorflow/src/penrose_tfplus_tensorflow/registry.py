@@ -29,8 +29,10 @@ def get_kv_variable(name: str, width: int, **options: Any) -> KvVariable:
             _known[name] = asked, KvVariable(name, width, **options)
         before, known = _known[name]
         # Defaults may be written out the second time.
-        if asked != before and (other := KvVariable(name, width, **options)).identity != known.identity:
-            raise ValueError(f"there is {known} already, and what is asked for is {other}")
+        if asked != before:
+            other = KvVariable(name, width, **options)
+            if other.identity != known.identity:
+                raise ValueError(f"there is {known} already, and what is asked for is {other}")
         return known
 
 
