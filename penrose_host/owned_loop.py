@@ -31,12 +31,21 @@ class OwnedLoop(Generic[B, R]):
     """Hands batches of type B to a trainer, which acknowledges each with an outcome of type R.
 
     `train` is the trainer: it gets this object, uses `batches` and `acknowledge`, and returns when there are no more.
-    `name` is what errors call it. `timeout`: seconds that it may take to acknowledge a batch, or to return at the end.
+    `name` is what errors call it; `hint` is what they say to do where it ends early or is stuck. `timeout`: seconds
+    that it may take to acknowledge a batch, or to return at the end.
     """
 
-    def __init__(self, train: Callable[[OwnedLoop[B, R]], object], *, name: str, timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        train: Callable[[OwnedLoop[B, R]], object],
+        *,
+        name: str,
+        timeout: float = 120.0,
+        hint: str = "every batch has to be acknowledged before the next one comes, until there are no more",
+    ) -> None:
         self.name = name
         self.timeout = timeout
+        self._hint = hint
         self._train = train
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -188,9 +197,9 @@ class OwnedLoop(Generic[B, R]):
         if self._error is not None:
             return self._raised()
         return TrainingError(
-            f"{self.name} returned, with batch {self._submitted} to be trained",
-            hint="it has to go on until there are no more batches: leave out what ends it (early stopping, a number "
-            "of steps)",
+            f"{self.name} returned, with batch {self._submitted} to be trained: was it stopped early, or told how many "
+            "batches to train?",
+            hint=self._hint,
         )
 
     def _stuck(self) -> PenroseError:
@@ -209,7 +218,7 @@ class OwnedLoop(Generic[B, R]):
             what = "is not done with it: either it takes longer, or it never acknowledges batches"
         return TrainingError(
             f"{self.name} has not acknowledged batch {self._submitted} within {self.timeout:g} seconds, and {what}",
-            hint="every batch has to be acknowledged before the next one comes; the limit is an option of the executor",
+            hint=self._hint,
         )
 
     def _raised(self) -> PenroseError:

@@ -61,6 +61,8 @@ class FitLearner(Learner):
             self._train,
             name=f"fit of {options.model}" if options.loop == "fit" else options.loop,
             timeout=options.loop_timeout,
+            hint="give `fit` the callbacks as they are and the dataset in its order (no shuffle, batch or take), for "
+            "one epoch of as many steps as there are; a step may take `loop_timeout` seconds",
         )
         self._fed: tf.data.Dataset | None = None
 
