@@ -52,7 +52,7 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     rows = row_source(options, context, model)
     optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
     try:
-        return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction)
+        return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction, options.threads)
     except TrainingError as error:
         # Tracing it for any number of rows, which is more than trying it.
         raise fault("executor.model", error.message, error.hint) from error

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from penrose_host.errors import TrainingError
 
 __all__ = ["Compiled"]
+
+_INLINE = "SINGLE_THREADED_EXECUTOR"
 
 
 class Compiled:
@@ -17,11 +20,18 @@ class Compiled:
 
     It calls the traced graph as an operation. A `tf.function` would compare each call with its signature, which for a
     few rows takes longer than the step; here `specs` are what every caller keeps to.
+
+    `inline` runs the operations one by one in the thread that calls: to wake another thread takes longer than they do.
+    It has to be known as branches are traced, which otherwise become operations that only the other way can run.
     """
 
-    def __init__(self, name: str, function: Callable[..., tuple[tf.Tensor, ...]], *specs: tf.TensorSpec) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., tuple[tf.Tensor, ...]], *specs: tf.TensorSpec, inline: bool
+    ) -> None:
         self._name = name
-        self._graph = tf.function(function, autograph=False).get_concrete_function(*specs)
+        self._executor = _INLINE if inline else ""
+        with context.function_executor_type(self._executor):
+            self._graph = tf.function(function, autograph=False).get_concrete_function(*specs)
         self._captured: list[Any] = list(self._graph.captured_inputs)
         self._types = [output.dtype for output in self._graph.outputs]
 
@@ -34,7 +44,7 @@ class Compiled:
         """Raises `TrainingError` where an operation fails."""
         try:
             found: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
-                args=[*tensors, *self._captured], Tout=self._types, f=self._graph
+                args=[*tensors, *self._captured], Tout=self._types, f=self._graph, executor_type=self._executor
             )
         except tf.errors.OpError as error:
             raise TrainingError(f"TensorFlow failed in the model {self._name}: {error.message}") from error

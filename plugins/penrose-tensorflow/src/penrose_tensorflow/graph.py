@@ -54,6 +54,7 @@ class GraphLearner(Learner):
         rows: RowSource,
         optimizer: DenseOptimizer | None,
         reduction: str,
+        threads: int = 1,
     ) -> None:
         self.name = name
         self.layout = layout
@@ -70,8 +71,9 @@ class GraphLearner(Learner):
         targets = tf.TensorSpec([len(self.heads), None], tf.float32)
         #: How often each function was traced; once, whatever comes.
         self.traces = {"predict": 0, "train": 0}
-        self._predict = Compiled(name, self._score, rows.spec, numeric, *pooling)
-        self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooling)
+        inline = threads == 1 and not tf.config.get_visible_devices("GPU")
+        self._predict = Compiled(name, self._score, rows.spec, numeric, *pooling, inline=inline)
+        self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooling, inline=inline)
         known = [variable for part in self.parts().values() for variable in part.values()]
         if optimizer is not None:
             known += optimizer.variables
