@@ -106,6 +106,26 @@ except ConfigError as error:
     ]
 
 
+def test_steps_are_the_same_with_one_thread_and_with_several() -> None:
+    script = """
+import numpy as np
+from penrose_host import EncodedBatch, Position, StepInfo
+executor = setup(model="deepfm", threads=THREADS)
+random = np.random.default_rng(0)
+for _ in range(5):
+    label = (random.random(40) < 0.5).astype(np.float32)
+    batch = EncodedBatch(random.integers(0, 20, (40, 1)), {}, {}, {"y": label})
+    assert executor.train(batch, StepInfo(0, 0, 0, lambda: Position("s"))).applied
+    label[3] = np.inf
+    assert not executor.train(batch, StepInfo(0, 0, 0, lambda: Position("s"))).applied
+print(*executor.predict(batch)["y"].tolist())
+"""
+    one, several = (ran(script.replace("THREADS", n)) for n in ("1", "3"))
+    found = [[float(score) for score in scores.split()] for scores in (one, several)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert len(set(found[0])) > 5
+
+
 def test_keras_on_another_backend_is_refused() -> None:
     script = "\ntry:\n    setup()\nexcept ConfigError as error:\n    print(error)"
     assert "Keras runs on jax, not on TensorFlow" in ran(script, KERAS_BACKEND="jax")
