@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from penrose_tfplus_tensorflow._library import ops
 if TYPE_CHECKING:
     from penrose_tfplus_tensorflow.kv_variable import KvVariable
 
-__all__ = ["Content", "checked_content", "done", "number", "of_export", "said", "to_import"]
+__all__ = ["Content", "checked_content", "done", "of_export", "said", "to_import"]
 
 Content = dict[str, tf.Tensor]
 _COUNTERS = 5
@@ -96,16 +95,3 @@ def said(error: tf.errors.OpError) -> str:
 def done(operation: Any) -> Any:
     """The operation in a graph of TensorFlow 1, where someone has to run it; None elsewhere."""
     return None if tf.compat.v1.executing_eagerly_outside_functions() else operation
-
-
-def number(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
-    """A scalar of that dtype, of a number or a tensor. Raises ValueError."""
-    if isinstance(value, tf.Tensor | tf.Variable):
-        tensor = tf.cast(value, dtype)
-        if not tensor.shape.is_compatible_with([]):
-            raise ValueError(f"{name} must be one number, not {tensor.shape}")
-        return tensor
-    try:
-        return tf.constant(float(value) if dtype.is_floating else operator.index(value), dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be a number, and this is none that fits: {value!r}") from error

@@ -12,9 +12,10 @@ import tensorflow as tf
 from tensorflow.python.framework import ops as framework_ops
 from tensorflow.python.ops import handle_data_util, resource_variable_ops
 
-from penrose_tfplus.options import ResolvedOptions, parameter_value, resolve
+from penrose_tfplus.options import ResolvedOptions, resolve
 from penrose_tfplus_tensorflow._library import ops
-from penrose_tfplus_tensorflow.content import Content, checked_content, done, number, of_export, said, to_import
+from penrose_tfplus_tensorflow.arguments import keys_of, learning_rate_of, number, rows_of
+from penrose_tfplus_tensorflow.content import Content, checked_content, done, of_export, said, to_import
 from penrose_tfplus_tensorflow.frozen import FrozenTable, frozen_now
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class KvVariable(tf.Module):
         """
         if unseen not in ("zeros", "first", "error"):
             raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
-        keys = self._keys(keys)
+        keys = keys_of(self, keys)
         mode = "train" if train else unseen
         frozen = frozen_now(self._handle)
         if frozen is not None:
@@ -222,7 +223,7 @@ class KvVariable(tf.Module):
         return self._write("maximum", keys, rows)
 
     def _write(self, op: str, keys: Any, rows: Any) -> Any:
-        keys, rows = self._keys(keys), self._rows("rows", rows)
+        keys, rows = keys_of(self, keys), rows_of(self, "rows", rows)
         return done(ops.tfplus_write(self._handle, keys, rows, op=op))
 
     # -- training ----------------------------------------------------------------------------------
@@ -248,39 +249,31 @@ class KvVariable(tf.Module):
             raise ValueError(
                 f"table {self.name!r} takes tf.IndexedSlices, as tape.gradient(loss, kv) gives them, not {gradients!r}"
             )
-        keys, values = self._keys(gradients.indices), self._rows("gradients", gradients.values)
-        rate = self._learning_rate(learning_rate)
+        keys, values = keys_of(self, gradients.indices), rows_of(self, "gradients", gradients.values)
+        rate = learning_rate_of(self, learning_rate)
         time = number("time", time, tf.int64)
         return done(ops.tfplus_apply(self._handle, keys, values, time, rate, skip_non_finite=skip_non_finite))
-
-    def _learning_rate(self, given: Any) -> Tensor:
-        if given is None:
-            return tf.constant([], tf.float64)
-        if isinstance(given, int | float | np.number):
-            declared = self._options.learning_rate
-            return tf.constant([parameter_value(f"table {self.name!r}", declared, given)], tf.float64)
-        return tf.reshape(tf.cast(tf.convert_to_tensor(given), tf.float64), [1])
 
     # -- looking at it -----------------------------------------------------------------------------
 
     def contains(self, keys: Any) -> Tensor:
         """Whether each key has a row: bool, of the keys' shape."""
-        return ops.tfplus_contains(self._handle, self._keys(keys))
+        return ops.tfplus_contains(self._handle, keys_of(self, keys))
 
     def counts(self, keys: Any) -> Tensor:
         """How often each key was looked up for training: int64; keys that wait for admission too."""
-        return ops.tfplus_counts(self._handle, self._keys(keys))
+        return ops.tfplus_counts(self._handle, keys_of(self, keys))
 
     def times(self, keys: Any) -> Tensor:
         """When each key was last trained: int64, microseconds since 1970, in whole seconds; -1: never seen."""
-        return ops.tfplus_times(self._handle, self._keys(keys))
+        return ops.tfplus_times(self._handle, keys_of(self, keys))
 
     def slots(self, keys: Any) -> dict[str, Tensor]:
         """The optimizer's state beside each row: slot → float32 [..., width] or [..., 1]; zeros without a row."""
         widths = self.slot_widths
         if not widths:
             return {}
-        whole = ops.tfplus_slots(self._handle, self._keys(keys))
+        whole = ops.tfplus_slots(self._handle, keys_of(self, keys))
         return dict(zip(widths, tf.split(whole, list(widths.values()), axis=-1), strict=True))
 
     def keys(self) -> Tensor:
@@ -312,7 +305,7 @@ class KvVariable(tf.Module):
 
     def delete(self, keys: Any) -> Tensor:
         """Remove rows, and forget what waits for admission. Returns how many rows there were: int64."""
-        return ops.tfplus_delete(self._handle, self._keys(keys))
+        return ops.tfplus_delete(self._handle, keys_of(self, keys))
 
     def evict(self, *, before: Any = None, min_count: Any = None, min_norm: Any = None, max_rows: Any = None) -> Tensor:
         """Remove rows last seen before this time (microseconds since 1970), seen less often than `min_count`, with a
@@ -374,26 +367,3 @@ class KvVariable(tf.Module):
 
     def _restore_from_tensors(self, restored_tensors: Mapping[str, Tensor]) -> Any:
         return self.load_state(restored_tensors)
-
-    # -- checks ------------------------------------------------------------------------------------
-
-    def _keys(self, keys: Any) -> Tensor:
-        """A tensor of the variable's own key dtype. Raises ValueError."""
-        if isinstance(keys, tf.RaggedTensor | tf.SparseTensor):
-            raise ValueError(
-                f"keys of table {self.name!r} must be a dense tensor; look {type(keys).__name__}s up with "
-                "embedding_lookup or safe_embedding_lookup_sparse"
-            )
-        # Numbers of Python take the dtype that is wanted; arrays and tensors keep theirs.
-        keys = tf.convert_to_tensor(keys, dtype_hint=self.key_dtype if isinstance(keys, int | list | tuple) else None)
-        if keys.dtype != self.key_dtype:
-            raise ValueError(f"keys of table {self.name!r} must be {self.key_dtype.name}, not {keys.dtype.name}")
-        return keys
-
-    def _rows(self, what: str, rows: Any) -> Tensor:
-        rows = tf.convert_to_tensor(rows, dtype_hint=tf.float32)
-        if rows.dtype != tf.float32 or not rows.shape.is_compatible_with(self.shape):
-            raise ValueError(
-                f"{what} of table {self.name!r} must be float32 [n, {self.width}], not {rows.dtype.name} {rows.shape}"
-            )
-        return rows
