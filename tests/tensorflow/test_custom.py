@@ -199,6 +199,12 @@ def test_a_model_that_cannot_be_compiled_for_any_number_of_rows_is_told_before_t
         lab.executor(lab.plain, model="my_models:build")
 
 
+def test_random_numbers_that_no_checkpoint_would_repeat_are_told_too(lab: Any, module: Callable[[str], None]) -> None:
+    module(returning("tf.reduce_sum(tf.nn.dropout(x['user'], 0.5) if training else x['user'], 1)"))
+    with pytest.raises(ConfigError, match=r"draws with RandomUniform, .*\n.*SeedGenerator"):
+        lab.executor(lab.plain, model="my_models:build")
+
+
 @pytest.mark.parametrize(
     ("expression", "more"),
     [

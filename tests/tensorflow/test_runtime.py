@@ -89,6 +89,12 @@ def test_without_tensorflow_the_error_says_what_to_install(monkeypatch: pytest.M
         executor.setup(ExecutorContext(FEATURES, Role.CHIEF, 0, ClusterSpec.single()))
 
 
+def test_an_old_tensorflow_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.__version__", "2.9.1")
+    with pytest.raises(ConfigError, match=r"TensorFlow 2\.9\.1 is too old: this needs 2\.21 or newer"):
+        lab.executor(lab.plain)
+
+
 def test_threads_are_those_of_tensorflow() -> None:
     script = """
 executor = setup(threads=3)

@@ -31,20 +31,15 @@ class Compiled:
         self._name = name
         self._executor = _INLINE if inline else ""
         with context.function_executor_type(self._executor):
-            self._graph = tf.function(function, autograph=False).get_concrete_function(*specs)
-        self._captured: list[Any] = list(self._graph.captured_inputs)
-        self._types = [output.dtype for output in self._graph.outputs]
-
-    @property
-    def variables(self) -> tuple[tf.Variable, ...]:
-        """Those that it reads or writes."""
-        return tuple(self._graph.variables)
+            self.traced = tf.function(function, autograph=False).get_concrete_function(*specs)
+        self._captured: list[Any] = list(self.traced.captured_inputs)
+        self._types = [output.dtype for output in self.traced.outputs]
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Raises `TrainingError` where an operation fails."""
         try:
             found: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
-                args=[*tensors, *self._captured], Tout=self._types, f=self._graph, executor_type=self._executor
+                args=[*tensors, *self._captured], Tout=self._types, f=self.traced, executor_type=self._executor
             )
         except tf.errors.OpError as error:
             raise TrainingError(f"TensorFlow failed in the model {self._name}: {error.message}") from error

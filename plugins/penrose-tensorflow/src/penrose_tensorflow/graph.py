@@ -17,6 +17,7 @@ from penrose_host.batch import StepResult
 from penrose_host.errors import TrainingError
 from penrose_host.executors.inputs import Inputs, Layout
 from penrose_tensorflow.compiled import Compiled
+from penrose_tensorflow.draws import random_operations
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.outputs import unknown_variables
 from penrose_tensorflow.servable import Servable
@@ -77,11 +78,16 @@ class GraphLearner(Learner):
         known = [variable for part in self.parts().values() for variable in part.values()]
         if optimizer is not None:
             known += optimizer.variables
-        if unknown := unknown_variables(self._train, known):
+        if unknown := unknown_variables(self._train.traced, known):
             raise TrainingError(
                 f"the model of {name} uses variables that Keras does not know, nor a checkpoint: {unknown}",
                 hint="make them with add_weight, draw from a keras.random.SeedGenerator, and assign both, and layers, "
                 "to attributes of the model",
+            )
+        if drawing := set().union(*random_operations(self._train.traced)):
+            raise TrainingError(
+                f"the model of {name} draws with {', '.join(sorted(drawing))}, whose state no checkpoint can hold",
+                hint="draw with keras.random, from a keras.random.SeedGenerator that is an attribute of a layer",
             )
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:

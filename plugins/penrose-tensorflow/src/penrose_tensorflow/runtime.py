@@ -13,9 +13,21 @@ from penrose_tensorflow.options import TensorflowOptions
 
 __all__ = ["prepare"]
 
+_OLDEST = (2, 21)
+
 
 def prepare(options: TensorflowOptions, seed: int) -> None:
-    """Raises `ConfigError` where TensorFlow runs already and was started in another way."""
+    """Raises `ConfigError` where TensorFlow is too old, or runs already and was started in another way."""
+    if tuple(map(int, tf.__version__.split(".")[:2])) < _OLDEST:
+        raise ConfigError(
+            [
+                (
+                    "executor",
+                    f"TensorFlow {tf.__version__} is too old: this needs {'.'.join(map(str, _OLDEST))} or newer",
+                )
+            ],
+            hint="pip install -U 'penrose-tensorflow[cpu]' (with a GPU: 'penrose-tensorflow[gpu]')",
+        )
     if keras.backend.backend() != "tensorflow":
         raise other_backend(keras.backend.backend())
     _device(options.device)
