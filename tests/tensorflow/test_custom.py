@@ -199,6 +199,21 @@ def test_a_model_that_cannot_be_compiled_for_any_number_of_rows_is_told_before_t
         lab.executor(lab.plain, model="my_models:build")
 
 
+def test_regularizers_of_layers_count(lab: Any, module: Callable[[str], None]) -> None:
+    features = FeatureSpec(numeric=("x",), labels=("y",))
+    batch = EncodedBatch(np.empty((4, 0), np.int64), {}, {"x": np.ones(4, np.float32)}, {"y": np.ones(4, np.float32)})
+    weights, losses = [], []
+    for strength in (0.0, 50.0):
+        layer = "keras.layers.Dense(1, use_bias=False, kernel_initializer='ones', kernel_regularizer=keras.regularizers"
+        module(returning("self.out(x['x'][:, None])", f"self.out = {layer}.L2({strength}))"))
+        sys.modules.pop("my_models", None)
+        executor = lab.executor(features, model="my_models:build", dense_optimizer={"name": "sgd"})
+        losses.append(executor.train(batch, lab.step()).losses["y"])
+        weights.append(float(executor._learner.model.variables[-1].numpy().item()))
+    assert weights[1] == pytest.approx(weights[0] - 0.01 * 2 * 50.0)
+    assert losses[0] == losses[1] == pytest.approx(np.log1p(np.exp(-1)))
+
+
 def test_random_numbers_that_no_checkpoint_would_repeat_are_told_too(lab: Any, module: Callable[[str], None]) -> None:
     module(returning("tf.reduce_sum(tf.nn.dropout(x['user'], 0.5) if training else x['user'], 1)"))
     with pytest.raises(ConfigError, match=r"draws with RandomUniform, .*\n.*SeedGenerator"):

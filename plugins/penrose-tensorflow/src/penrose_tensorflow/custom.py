@@ -37,6 +37,10 @@ class Custom:
     def variables(self) -> list[keras.Variable]:
         return list(self.model.variables)
 
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        return list(self.model.losses)
+
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor:
         inputs = {name: slots[:, place] for place, name in enumerate(self.embedded)}
         inputs |= {name: numeric[:, place] for place, name in enumerate(self.numeric)}

@@ -41,6 +41,10 @@ class Model(Protocol):
     @property
     def variables(self) -> list[keras.Variable]: ...
 
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        """What regularizers add to the loss of the last call."""
+
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor: ...
 
 
@@ -138,11 +142,12 @@ class GraphLearner(Learner):
             each = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(known, labels, 0.0), logits)
             losses = tf.reduce_sum(tf.where(known, each, 0.0), 0)
             means = losses / counts
-            loss = tf.reduce_sum(means if self.mean else losses)
+            loss = tf.add_n([tf.reduce_sum(means if self.mean else losses), *self.model.losses])
         gradient, *found = tape.gradient(loss, [embedded, *(variable.value for variable in self._dense)])
         # A model need use neither the embeddings nor all of its variables.
         self._embeds = gradient is not None
-        dense = [(value, variable) for value, variable in zip(found, self._dense, strict=True) if value is not None]
+        pairs = zip(found, self._dense, strict=True)
+        dense = [(tf.convert_to_tensor(value), variable) for value, variable in pairs if value is not None]
         checked = [means, *([gradient] if self._embeds else []), *(value for value, _ in dense)]
         finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(value)) for value in checked]))
         gradient = tf.convert_to_tensor(gradient) if self._embeds else tf.zeros_like(embedded)
