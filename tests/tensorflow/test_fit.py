@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from pydantic import ValidationError
 
 from penrose_host import EncodedBatch, FeatureSpec
 from penrose_host.errors import ConfigError, TrainingError
@@ -320,22 +319,6 @@ def test_a_loop_that_is_not_there_is_told(fit: Any) -> None:
     with pytest.raises(ConfigError, match="has no function 'train'") as caught:
         fit(model(), loop="my_models:train")
     assert caught.value.faults[0][0] == "executor.loop"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"loop": "fit"}, "`loop: fit` trains a compiled Keras model of your own"),
-        ({"loop": "nonsense"}, "'nonsense' is neither host, fit nor module:function"),
-        ({"loop": "fit", "loop_timeout": 0}, "greater than 0"),
-        ({"model_fn": "nonsense"}, "'nonsense' is not module:function"),
-        ({"model_fn": "a:b", "model": "c:d"}, "either `model` or `model_fn`"),
-        ({"model_fn": "a:b", "loop": "fit"}, "trained by the host's loop"),
-    ],
-)
-def test_options_that_do_not_fit_together_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        TensorflowExecutor.Options(**options)
 
 
 FIT = "model.fit(dataset, epochs=1, shuffle=False, verbose=0, callbacks="
