@@ -31,7 +31,17 @@ EXTRAS = {
     "plugins/penrose-tensorflow": "[cpu]",
     "tfplus_ext/tfplus_tensorflow": "[cpu]",
 }
-TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "hatchling>=1.25", "editables>=0.5")
+TEST_TOOLS = (
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "psutil>=6",
+    "hatchling>=1.25",
+    "editables>=0.5",
+)
+#: Two test files at a time: most tests keep one processor busy. Those that kill processes share them out themselves.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("ray==2.60.0", "apache-beam==2.77.0")
 
@@ -51,14 +61,18 @@ def install(session: nox.Session, *more: str) -> None:
 def quick(session: nox.Session) -> None:
     """The tests of daily work: a few minutes, nothing is killed, neither Ray nor Beam."""
     install(session)
-    session.run("pytest", "-m", "not slow and not faults", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow and not faults", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests, with every framework installed beside Penrose."""
     install(session, *FRAMEWORKS)
-    session.run("pytest", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    else:
+        session.run("pytest", *SIDE_BY_SIDE, "-m", "not faults")
+        session.run("pytest", "-m", "faults")
 
 
 @nox.session
@@ -88,7 +102,7 @@ def wheels(session: nox.Session) -> None:
     folders = [folder for folder in tests.values() if Path(folder).is_dir()]
     built_in = [str(path) for path in sorted(Path("tests").glob("*/test_contract_*.py"))]
     built_in = [path for path in built_in if str(Path(path).parent) not in folders]
-    session.run("pytest", "-m", "not slow", *folders, *built_in, env=installed)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *folders, *built_in, env=installed)
 
 
 def name(path: str) -> str:
