@@ -13,19 +13,15 @@ from penrose_tensorflow.options import TensorflowOptions
 
 __all__ = ["prepare"]
 
-_OLDEST = (2, 21)
+_OLDEST = "2.21"
 
 
 def prepare(options: TensorflowOptions, seed: int) -> None:
     """Raises `ConfigError` where TensorFlow is too old, or runs already and was started in another way."""
-    if tuple(map(int, tf.__version__.split(".")[:2])) < _OLDEST:
+    if _version(tf.__version__) < _version(_OLDEST):
+        message = f"TensorFlow {tf.__version__} is too old: this needs {_OLDEST} or newer"
         raise ConfigError(
-            [
-                (
-                    "executor",
-                    f"TensorFlow {tf.__version__} is too old: this needs {'.'.join(map(str, _OLDEST))} or newer",
-                )
-            ],
+            [("executor", message)],
             hint="pip install -U 'penrose-tensorflow[cpu]' (with a GPU: 'penrose-tensorflow[gpu]')",
         )
     if keras.backend.backend() != "tensorflow":
@@ -35,6 +31,10 @@ def prepare(options: TensorflowOptions, seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
     # Seeds Python's and NumPy's generators too: Keras takes the seeds of layers from them.
     keras.utils.set_random_seed(seed % 2**32)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")[:2]))
 
 
 def _threads(threads: int) -> None:
