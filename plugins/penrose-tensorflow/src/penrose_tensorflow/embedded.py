@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from penrose_host.executors.functions import different_names
 from penrose_host.executors.inputs import Layout
+from penrose_tensorflow.pooling import pooling, pooling_specs, slots
 from penrose_tensorflow.rows import TableRows
 
 if TYPE_CHECKING:
@@ -38,32 +39,22 @@ class EmbeddedColumns:
         self.features = layout.features
         self.rows = rows
         self.width = rows.table.spec.width
-        pooling = [tf.TensorSpec([None], tf.int64, "place"), tf.TensorSpec([None, 1], tf.float32, "scale")]
         self.specs = (
             tf.TensorSpec([None, self.width], tf.float32, "embedded"),
             tf.TensorSpec([len(layout.features.numeric), None], tf.float32, "numeric"),
-            *(pooling if layout.lists else []),
+            *pooling_specs(layout),
         )
 
     def arrays(self, batch: EncodedBatch, *, train: bool = False) -> tuple[Array, ...]:
         inputs = self.layout.inputs(batch)
         self.keys = inputs.keys
-        fed = (self.rows.feed(inputs.keys, train=train), inputs.numeric.T)
-        if inputs.pooling is None:
-            return fed
-        return (*fed, inputs.pooling.row * self.layout.lists + inputs.pooling.place, inputs.pooling.scale)
+        return (self.rows.feed(inputs.keys, train=train), inputs.numeric.T, *pooling(self.layout, inputs))
 
     def by_name(self, tensors: Sequence[tf.Tensor]) -> dict[str, Any]:
-        embedded, numeric, *pooling = tensors
-        rows, categorical, lists = tf.shape(numeric)[1], self.layout.categorical, self.layout.lists
-        single = rows * categorical
-        slots = tf.reshape(embedded[:single], [rows, categorical, self.width])
-        found = {name: slots[:, place] for place, name in enumerate(self.features.categorical)}
-        if pooling:
-            place, scale = pooling
-            pooled = tf.math.unsorted_segment_sum(embedded[single:] * scale, place, rows * lists)
-            pooled = tf.reshape(pooled, [rows, lists, self.width])
-            found |= {feature.name: pooled[:, place] for place, feature in enumerate(self.features.lists)}
+        embedded, numeric, *pooled = tensors
+        given = slots(self.layout, embedded, tf.shape(numeric)[1], pooled)
+        names = [*self.features.categorical, *(feature.name for feature in self.features.lists)]
+        found = {name: given[:, place] for place, name in enumerate(names)}
         return found | {name: numeric[place] for place, name in enumerate(self.features.numeric)}
 
     def tensors(self, slots: tf.Tensor, numeric: tf.Tensor) -> list[tf.Tensor]:

@@ -20,6 +20,7 @@ from penrose_tensorflow.compiled import Compiled
 from penrose_tensorflow.draws import random_operations
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.outputs import unknown_variables
+from penrose_tensorflow.pooling import pooling, pooling_specs, slots
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.tensors import tensor
 
@@ -72,13 +73,13 @@ class GraphLearner(Learner):
         # What changes while a step is worked out: moving averages, generators of dropout.
         self._moving = [variable.value for variable in model.variables if not variable.trainable]
         numeric = tf.TensorSpec([len(layout.features.numeric), None], tf.float32)
-        pooling = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 1], tf.float32)] if layout.lists else []
+        pooled = pooling_specs(layout)
         targets = tf.TensorSpec([len(self.heads), None], tf.float32)
         #: How often each function was traced; once, whatever comes.
         self.traces = {"predict": 0, "train": 0}
         inline = threads == 1 and not tf.config.get_visible_devices("GPU")
-        self._predict = Compiled(name, self._score, rows.spec, numeric, *pooling, inline=inline)
-        self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooling, inline=inline)
+        self._predict = Compiled(name, self._score, rows.spec, numeric, *pooled, inline=inline)
+        self._train = Compiled(name, self._step, rows.spec, numeric, targets, *pooled, inline=inline)
         known = [variable for part in self.parts().values() for variable in part.values()]
         if optimizer is not None:
             known += optimizer.variables
@@ -123,12 +124,12 @@ class GraphLearner(Learner):
 
     # -- in the graph ----------------------------------------------------------------------------
 
-    def _score(self, fed: tf.Tensor, numeric: tf.Tensor, *pooling: tf.Tensor) -> tuple[tf.Tensor]:
+    def _score(self, fed: tf.Tensor, numeric: tf.Tensor, *pooled: tf.Tensor) -> tuple[tf.Tensor]:
         self.traces["predict"] += 1
-        slots = self._slots(self.rows.embedded(fed), tf.shape(numeric)[1], pooling)
-        return (tf.transpose(tf.sigmoid(self.model.logits(slots, tf.transpose(numeric), training=False))),)
+        given = slots(self.layout, self.rows.embedded(fed), tf.shape(numeric)[1], pooled)
+        return (tf.transpose(tf.sigmoid(self.model.logits(given, tf.transpose(numeric), training=False))),)
 
-    def _step(self, fed: tf.Tensor, numeric: tf.Tensor, targets: tf.Tensor, *pooling: tf.Tensor) -> tuple[Any, ...]:
+    def _step(self, fed: tf.Tensor, numeric: tf.Tensor, targets: tf.Tensor, *pooled: tf.Tensor) -> tuple[Any, ...]:
         self.traces["train"] += 1
         before = [tf.identity(variable) for variable in self._moving]
         embedded = self.rows.embedded(fed)
@@ -137,8 +138,8 @@ class GraphLearner(Learner):
         counts = tf.maximum(tf.reduce_sum(tf.cast(known, tf.float32), 0), 1.0)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([embedded, *(variable.value for variable in self._dense)])
-            slots = self._slots(embedded, tf.shape(numeric)[1], pooling)
-            logits = self.model.logits(slots, tf.transpose(numeric), training=True)
+            given = slots(self.layout, embedded, tf.shape(numeric)[1], pooled)
+            logits = self.model.logits(given, tf.transpose(numeric), training=True)
             each = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(known, labels, 0.0), logits)
             losses = tf.reduce_sum(tf.where(known, each, 0.0), 0)
             means = losses / counts
@@ -167,24 +168,10 @@ class GraphLearner(Learner):
         applied = tf.cond(finite, apply, leave)
         return means, tf.transpose(tf.sigmoid(logits)), gradient, applied
 
-    def _slots(self, embedded: tf.Tensor, rows: tf.Tensor, pooling: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """Embeddings [n, width] of the keys → slots [rows, slots, width]."""
-        width, categorical, lists = self.model.width, self.layout.categorical, self.layout.lists
-        if not pooling:
-            return tf.reshape(embedded, [rows, categorical, width])
-        place, scale = pooling
-        single = rows * categorical
-        slots = tf.reshape(embedded[:single], [rows, categorical, width])
-        sums = tf.math.unsorted_segment_sum(embedded[single:] * scale, place, rows * lists)
-        return tf.concat([slots, tf.reshape(sums, [rows, lists, width])], 1)
-
     # -- around it -------------------------------------------------------------------------------
 
-    def _pooling(self, inputs: Inputs) -> tuple[tf.Tensor, ...]:
-        if inputs.pooling is None:
-            return ()
-        place = inputs.pooling.row * self.layout.lists + inputs.pooling.place
-        return tensor(place), tensor(inputs.pooling.scale)
+    def _pooling(self, inputs: Inputs) -> list[tf.Tensor]:
+        return [tensor(array) for array in pooling(self.layout, inputs)]
 
     def _by_head(self, scores: tf.Tensor) -> dict[str, Float32]:
         return dict(zip(self.heads, scores.numpy(), strict=True))
@@ -194,8 +181,8 @@ class GraphLearner(Learner):
         return {"model": self.name, "optimizers": {**optimizers, **self.rows.identity()}}
 
     def serving(self) -> tf.Module:
-        def logits(slots: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
-            return self.model.logits(slots, numeric, training=False)
+        def logits(given: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
+            return self.model.logits(given, numeric, training=False)
 
         variables = [variable.value for variable in self.model.variables]
         return Servable(self.layout.features, self.rows.exported(), logits, variables)
