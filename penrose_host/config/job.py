@@ -71,9 +71,15 @@ class PluginChoice(_Section):
     replaced: PluginChoice | None = Field(default=None, repr=False)
 
     def options_for(self, plugin: type[Plugin]) -> dict[str, Any]:
-        """The options; with those of the plugin that was replaced, where this one takes them over."""
-        kept = self.replaced
-        return self.options if kept is None or bare_name(kept.name) not in plugin.options_of else kept.options
+        """The options; where one before it is of its name, or of one whose options this plugin takes over, the first
+        such one's, with what was set since."""
+        taken = {bare_name(self.name), *plugin.options_of}
+        options, before = self.options, self.replaced
+        while before is not None:
+            if bare_name(before.name) in taken:
+                options = before.options
+            before = before.replaced
+        return options
 
 
 def parse_choice(value: object) -> PluginChoice:

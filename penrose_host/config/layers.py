@@ -61,9 +61,11 @@ class Merged:
         if fault := _put(self.data, keys, value):
             self.faults.append((origin, f"{place} cannot be set: {fault}"))
             return
-        chosen = self.data[keys[0]]
-        if isinstance(chosen, Replacing) and _put(chosen.replaced, keys[1:], value):
-            chosen.replaced[keys[1]] = chosen[keys[1]]
+        chosen = before = self.data[keys[0]]
+        while isinstance(before, Replacing):
+            before = before.replaced
+            if _put(before, keys[1:], value):
+                before[keys[1]] = chosen[keys[1]]
         self._came_from(place, origin)
 
     def _choose(self, key: str, name: object, origin: str) -> None:

@@ -143,6 +143,9 @@ def test_a_plugin_takes_over_the_options_that_mean_the_same_to_it(path):
     assert options("stranger") == ("cpu", 0.1)
     assert options("stranger", "executor.optimizer={name: sgd, rate: 4}") == ("cpu", 4.0)
     assert load(path, Flags(), {"PENROSE_EXECUTOR": "twin"}).executor.options.device == "tpu"
+    for variable, flag in [("twin", "faketrainer"), ("stranger", "twin"), ("stranger", "faketrainer")]:
+        found = load(path, Flags(executor=flag, options=("executor.optimizer.rate=5",)), {"PENROSE_EXECUTOR": variable})
+        assert (found.executor.options.device, found.executor.options.optimizer.rate) == ("tpu", 5.0)
     with pytest.raises(ConfigError, match=r"executor\.optimizer\.rte"):
         options("twin", "executor.optimizer.rte=4")
 
