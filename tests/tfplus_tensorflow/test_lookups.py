@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tfplus_tensorflow_support import int64, make_kv
+from tfplus_tensorflow_support import FIRST, int64, make_kv
 
-from penrose_tfplus_tensorflow import embedding_lookup, safe_embedding_lookup_sparse
+from penrose_tfplus_tensorflow import Embedding, embedding_lookup, safe_embedding_lookup_sparse
 
 ROWS, WIDTH = 6, 3
 DENSE = np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float32)
@@ -99,6 +99,33 @@ def test_negative_ids_and_empty_bags_add_no_keys() -> None:
     assert kv.keys().numpy().tolist() == [7]
 
 
+SIGNED = [[-(2**63), -1], [], [2**62, 3, -5]]
+
+
+@pytest.mark.parametrize("combiner", ["mean", "sum", "sqrtn"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["ragged", "sparse"])
+def test_the_layer_pools_every_signed_id(combiner: Any, sparse: bool) -> None:
+    layer = Embedding(2, combiner=combiner, options={"initializer": "normal"})
+    bags = tf.ragged.constant(SIGNED, dtype=tf.int64)
+    found = layer(bags.to_sparse() if sparse else bags, training=True).numpy()
+    assert sorted(layer.kv.keys().numpy().tolist()) == sorted(id_ for bag in SIGNED for id_ in bag)
+    for row, bag in zip(found, SIGNED, strict=True):
+        total = layer.kv.gather(tf.constant(bag, tf.int64)).numpy().sum(0)
+        scale = {"mean": len(bag), "sum": 1, "sqrtn": len(bag) ** 0.5}[combiner] or 1
+        np.testing.assert_allclose(row, total / scale, rtol=1e-5, atol=1e-7)
+
+
+def test_negative_ids_are_kept_where_that_is_asked_for() -> None:
+    kv = make_kv(2)
+    bags = tf.ragged.constant(SIGNED, dtype=tf.int64)
+    weights = bags.with_values(tf.ones_like(bags.values, tf.float32))
+    for given_ in (None, weights):
+        kept = safe_embedding_lookup_sparse(kv, bags, given_, "sum", train=True, negative_ids="keep")
+        assert kept.numpy()[:, 0].tolist() == [2 * FIRST, 0.0, 3 * FIRST]
+    assert kv.size() == 5
+    assert safe_embedding_lookup_sparse(kv, bags, combiner="sum").numpy()[:, 0].tolist() == [0.0, 0.0, 2 * FIRST]
+
+
 def test_every_occurrence_counts() -> None:
     kv = make_kv(2)
     safe_embedding_lookup_sparse(kv, tf.ragged.constant([[4, 4], [4]], dtype=tf.int64), train=True)
@@ -135,6 +162,7 @@ BAGS = tf.SparseTensor([[0, 0]], [1], [1, 1])
         ({"sp_ids": tf.constant([[1]])}, "ids must be a SparseTensor or a RaggedTensor"),
         ({"sp_ids": BAGS}, "keys of table 't' must be int64, not int32"),
         ({"sp_ids": BAGS, "combiner": "max"}, "combiner must be mean, sum or sqrtn, not 'max'"),
+        ({"sp_ids": BAGS, "negative_ids": "all"}, "negative_ids must be drop or keep, not 'all'"),
         ({"sp_ids": BAGS, "sp_weights": BAGS}, "weights must be float32, not int32"),
         ({"sp_ids": BAGS, "sp_weights": [1.0]}, "weights must be a SparseTensor"),
     ],

@@ -19,6 +19,9 @@ __all__ = ["Embedding"]
 class Embedding(keras.layers.Layer):
     """Ids of any shape → float32 [..., width]; with a `combiner`, sparse or ragged ids → float32 [..., width] a bag.
 
+    Every id of the key dtype is a key, with a combiner too: hashes are signed. In bags, sparse or ragged, what is
+    missing is left out, and never an id of -1.
+
     `options` are those of `KvVariable`; `kv` is a variable that other layers use too. Called with `training=True`, new
     ids become rows. The table is no weight of Keras's, as no optimizer of Keras's can train it: see `Model` and
     `MixedOptimizer`. `save_weights` saves it all the same, with its optimizer's state; a saved *model* makes a table
@@ -56,7 +59,7 @@ class Embedding(keras.layers.Layer):
         if self.kv.key_dtype == tf.int64 and ids.dtype in ("int32", "uint32", "int16", "uint16", "int8", "uint8"):
             ids = tf.cast(ids, tf.int64)  # as Keras hands over integers that nobody gave a dtype
         if self.combiner is not None:
-            rows = safe_embedding_lookup_sparse(self.kv, ids, weights, self.combiner, train=train)
+            rows = safe_embedding_lookup_sparse(self.kv, ids, weights, self.combiner, train=train, negative_ids="keep")
         else:
             rows = embedding_lookup(self.kv, ids, train=train)
         return tf.cast(rows, self.compute_dtype)

@@ -34,15 +34,19 @@ def safe_embedding_lookup_sparse(
     max_norm: float | None = None,
     *,
     train: bool = False,
+    negative_ids: Literal["drop", "keep"] = "drop",
 ) -> tf.Tensor:
     """The rows of each sparse or ragged row of ids, combined: [d0, …, dn] → float32 [d0, …, dn-1, width].
 
     As `tf.nn.safe_embedding_lookup_sparse`: negative ids are left out, and unless the combiner is sum those with a
     weight that is not positive; a row without ids is that of `default_id`, or zeros. `max_norm` clips the L2 norm of
-    each row before. Negative ids and empty rows add no keys to the table.
+    each row before. What is left out and empty rows add no keys to the table. With `negative_ids="keep"` negative ids
+    are keys as all others, as signed hashes are.
     """
     if combiner not in ("mean", "sum", "sqrtn"):
         raise ValueError(f"combiner must be mean, sum or sqrtn, not {combiner!r}")
+    if negative_ids not in ("drop", "keep"):
+        raise ValueError(f"negative_ids must be drop or keep, not {negative_ids!r}")
     ids, weights = _sparse("ids", sp_ids), None if sp_weights is None else _sparse("weights", sp_weights)
     if weights is not None and weights.dtype != tf.float32:
         raise ValueError(f"weights must be float32, not {weights.dtype.name}")
@@ -51,7 +55,7 @@ def safe_embedding_lookup_sparse(
     strides = tf.math.cumprod(outer, exclusive=True, reverse=True)
     bag = tf.reduce_sum(ids.indices[:, :-1] * strides, axis=1)
     keys, factors = ids.values, None if weights is None else weights.values
-    keep = keys >= 0
+    keep = keys >= 0 if negative_ids == "drop" else tf.fill(tf.shape(keys), True)
     if factors is not None and combiner != "sum":
         keep &= factors > 0
     keys, bag = tf.boolean_mask(keys, keep), tf.boolean_mask(bag, keep)
