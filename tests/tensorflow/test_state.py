@@ -34,12 +34,42 @@ def build(features, width):
 """
 
 
+TYPED = """
+import keras
+import tensorflow as tf
+
+class Typed(keras.Model):
+    def __init__(self, features, dtype, fit):
+        super().__init__()
+        self.names, self.fit_ = features.categorical, fit
+        self.hidden = keras.layers.Dense(3, dtype=dtype)
+        self.scalar = self.add_weight(shape=(), dtype=dtype, initializer="ones", name="scalar")
+        self.none = self.add_weight(shape=(0, 2), dtype=dtype, trainable=False, name="none")
+        self.out = keras.layers.Dense(len(features.labels), activation="sigmoid" if fit else None)
+
+    def call(self, inputs, training=False):
+        columns = [tf.cast(inputs[name] % 97, "float32")[:, None] if self.fit_ else inputs[name] for name in self.names]
+        hidden = self.hidden(keras.ops.concatenate(columns, 1)) * tf.cast(self.scalar, self.hidden.compute_dtype)
+        return self.out(tf.cast(hidden, "float32"))
+
+def build(features, width, dtype):
+    return Typed(features, dtype, False)
+
+def fit(features, width, dtype):
+    model = Typed(features, dtype, True)
+    model.compile(optimizer=keras.optimizers.SGD(0.001, momentum=0.9), loss="binary_crossentropy")
+    return model
+"""
+
+
 @pytest.fixture(autouse=True)
 def noisy_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "noisy_model.py").write_text(NOISY)
+    (tmp_path / "typed_model.py").write_text(TYPED)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
     sys.modules.pop("noisy_model", None)
+    sys.modules.pop("typed_model", None)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +111,47 @@ def test_a_run_restored_before_its_first_step_does_too(lab: Any, dense: dict[str
     lab.load(resumed, saved)
     lab.train(resumed, lab.rich, range(5))
     assert lab.save(resumed) == lab.save(straight)
+
+
+def typed(lab: Any, loop: str | None, dtype: str) -> Any:
+    if loop is None:
+        sgd = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9}  # Adam's epsilon is 0 in float16
+        return lab.executor(lab.plain, model="typed_model:build", dense_optimizer=sgd, model_options={"dtype": dtype})
+    return lab.executor(lab.plain, rows=None, model="typed_model:fit", loop=loop, model_options={"dtype": dtype})
+
+
+@pytest.mark.parametrize("loop", [None, "fit"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_variables_of_any_type_come_back_byte_by_byte(lab: Any, loop: str | None, dtype: str) -> None:
+    straight, resumed = (typed(lab, loop, dtype) for _ in range(2))
+    lab.train(straight, lab.plain, range(3))
+    saved = lab.save(straight)
+    lab.train(straight, lab.plain, range(3, 6))
+    lab.train(resumed, lab.plain, range(100, 102))
+    lab.load(resumed, saved)
+    assert lab.save(resumed) == saved
+    lab.train(resumed, lab.plain, range(3, 6))
+    assert lab.save(resumed) == lab.save(straight) != saved
+
+
+def test_a_type_is_not_taken_for_another_of_as_many_bytes(lab: Any) -> None:
+    written, executor = typed(lab, None, "bfloat16"), typed(lab, None, "float16")
+    now = lab.save(executor)
+    with pytest.raises(CheckpointDamaged, match="bfloat16"):
+        lab.load(executor, lab.save(written))
+    assert lab.save(executor) == now
+
+
+@pytest.mark.parametrize("tensor", [np.zeros((3, 3), np.uint8), np.zeros((2, 3, 2), np.uint8), np.zeros(2, np.float32)])
+def test_bytes_that_are_no_such_numbers_are_refused(lab: Any, tensor: Any) -> None:
+    executor = typed(lab, None, "bfloat16")
+    saved = lab.save(executor)
+    (name,) = [name for name in json.loads(saved["executor/state.json"])["bytes"] if name.endswith("kernel")]
+    tensors = safetensors.numpy.load(saved["executor/state.safetensors"])
+    damaged = {**saved, "executor/state.safetensors": safetensors.numpy.save({**tensors, name: tensor})}
+    with pytest.raises(CheckpointDamaged, match=f"{name} is .*, not bfloat16"):
+        lab.load(executor, damaged)
+    assert lab.save(executor) == saved
 
 
 def test_training_after_the_snapshot_does_not_reach_it(lab: Any) -> None:

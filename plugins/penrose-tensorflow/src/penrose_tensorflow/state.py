@@ -1,8 +1,10 @@
 """The executor's part of a checkpoint: `state.safetensors`, and `state.json`, which says whose it is.
 
 The tensors' names are PART/NAME, as `Learner.parts` names them: `model` (parameters, moving averages, the generators of
-dropout), `optimizer`, and with `embedding: none` `layer` and `layer_optimizer`. What `Learner.tables` has lies in
-`tables.safetensors` as TABLE/NAME. Embedding tables of the host are not in it: the host keeps them.
+dropout), `optimizer`, and with `embedding: none` `layer` and `layer_optimizer`. Types that NumPy itself has not, as
+bfloat16, lie there as uint8 [..., bytes of a number], and `bytes` in `state.json` says what they are. What
+`Learner.tables` has lies in `tables.safetensors` as TABLE/NAME. Embedding tables of the host are not in it: the host
+keeps them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["restore", "snapshot"]
 
-Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
+Array: TypeAlias = np.ndarray[Any, Any]
+Arrays: TypeAlias = dict[str, Array]
+
+#: What every version of safetensors gives back as NumPy's.
+_PLAIN = {"bool", "float16", "float32", "float64"} | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 
 
 class _StateSnapshot(Snapshot):
@@ -41,7 +49,7 @@ class _StateSnapshot(Snapshot):
 def snapshot(learner: Learner) -> Snapshot:
     """A copy of everything that decides what the next step does."""
     files = {
-        "state.safetensors": {name: np.asarray(variable.numpy()) for name, variable in _variables(learner).items()}
+        "state.safetensors": {name: _stored(np.asarray(kept.numpy())) for name, kept in _variables(learner).items()}
     }
     tables = {
         f"{table}/{name}": np.asarray(tensor)
@@ -60,7 +68,8 @@ def restore(learner: Learner, reader: CheckpointReader) -> None:
         identity = json.loads(reader.read("state.json"))
         if identity != _identity(learner):
             raise ValueError(f"state.json: it was written by {identity}, not by {_identity(learner)}")
-        found: Arrays = safetensors.numpy.load(reader.read("state.safetensors"))
+        found = _loaded(reader, "state.safetensors")
+        found |= {name: _numbers(found[name], variables[name]) for name in _as_bytes(variables) if name in found}
         _check(variables, found)
         tables = _tables(learner, reader)
     except (SafetensorError, ValueError) as error:
@@ -75,7 +84,35 @@ def restore(learner: Learner, reader: CheckpointReader) -> None:
 
 
 def _identity(learner: Learner) -> dict[str, Any]:
-    return {"format": 1, **learner.identity(), "tables": sorted(learner.tables())}
+    as_bytes = _as_bytes(_variables(learner))
+    told = {"bytes": as_bytes} if as_bytes else {}
+    return {"format": 1, **learner.identity(), "tables": sorted(learner.tables()), **told}
+
+
+def _as_bytes(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Name → type of those that lie in the file as bytes."""
+    return {name: kept.dtype.name for name, kept in variables.items() if kept.dtype.name not in _PLAIN}
+
+
+def _stored(array: Array) -> Array:
+    if array.dtype.name in _PLAIN:
+        return array
+    return np.frombuffer(array.tobytes(), np.uint8).reshape(*array.shape, array.itemsize)
+
+
+def _numbers(stored: Array, variable: Any) -> Array:
+    """What `_stored` was given; as it is where that cannot be."""
+    dtype = np.dtype(variable.dtype.as_numpy_dtype)
+    if stored.dtype != np.uint8 or stored.shape[-1:] != (dtype.itemsize,):
+        return stored
+    return np.ascontiguousarray(stored).reshape(-1).view(dtype).reshape(stored.shape[:-1])
+
+
+def _loaded(reader: CheckpointReader, file: str) -> Arrays:
+    try:
+        return dict(safetensors.numpy.load(reader.read(file)))
+    except KeyError as error:
+        raise ValueError(f"{file}: it has numbers of the type {error}, which this executor does not write") from error
 
 
 def _variables(learner: Learner) -> dict[str, Any]:
@@ -93,7 +130,7 @@ def _check(variables: Mapping[str, Any], found: Arrays) -> None:
 def _tables(learner: Learner, reader: CheckpointReader) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {name: {} for name in learner.tables()}
     if tables:
-        for name, array in safetensors.numpy.load(reader.read("tables.safetensors")).items():
+        for name, array in _loaded(reader, "tables.safetensors").items():
             table, _, key = name.partition("/")
             if table not in tables:
                 raise ValueError(f"tables.safetensors: there is no table {table!r} in this model")
