@@ -116,9 +116,74 @@ def test_a_state_that_cannot_be_is_refused_and_the_table_stays(changes: dict[str
     kv = trained()
     before = kv.state()
     make_kv(2).load_state(broken())
-    with pytest.raises(ValueError, match=match):
-        kv.load_state(broken(**changes))
+    for take in (kv.check_state, kv.load_state):
+        with pytest.raises(ValueError, match=match):
+            take(broken(**changes))
     assert_same_state(kv.state(), before)
+
+
+def test_a_state_that_fits_is_checked_without_being_taken() -> None:
+    kv = trained()
+    before = kv.state()
+    kv.check_state(broken())
+    assert_same_state(kv.state(), before)
+
+
+@pytest.mark.parametrize("at_limit", ["fail", "evict"])
+def test_more_rows_than_there_may_be_are_refused_and_the_table_stays(at_limit: Any) -> None:
+    large, kv = make_kv(2), make_kv(2, max_rows=5, at_limit=at_limit)
+    large.insert(np.arange(10), tf.ones([10, 2]))
+    kv.insert([100], tf.ones([1, 2]))
+    before = kv.state()
+    full = large.export(full=True)
+    for take, content in ((kv.load_state, {**full}), (kv.import_, full)):
+        with pytest.raises(ValueError, match="table 't': there would be 10 rows, and max_rows is 5"):
+            take(content)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="there would be 10 rows"):
+        tf.function(lambda: kv.load_state(full))()
+    assert_same_state(kv.state(), before)
+
+
+@settings(max_examples=60)
+@given(
+    held=st.sets(st.integers(0, 9), max_size=5),
+    given_=st.lists(st.integers(0, 9), max_size=7),
+    deleted=st.lists(st.integers(0, 9), max_size=4),
+    full=st.booleans(),
+)
+def test_an_import_is_refused_just_where_it_would_leave_too_many_rows(
+    held: set[int], given_: list[int], deleted: list[int], full: bool
+) -> None:
+    kv = make_kv(2, max_rows=5)
+    kv.insert(int64(*held), tf.ones([len(held), 2]))
+    before, count = kv.state(), len(given_)
+    numbers = tf.ones([count], tf.int64)
+    parts = {"keys": int64(*given_), "counts": numbers, "times": numbers, "deleted": int64(*deleted)}
+    columns = {name: tf.ones([count, 2]) for name in ("rows", "slot_accumulator")}
+    waiting = {f"candidate_{name}": int64() for name in ("keys", "counts", "times")}
+    content = {**parts, **columns, **waiting, "counters": int64(0, 0, 0, 0, 0), "full": tf.constant(full)}
+    expected = set(given_) | (set() if full else held - set(deleted))
+    if len(expected) <= 5:
+        kv.import_(content)
+        assert kv.keys().numpy().tolist() == sorted(expected)
+    else:
+        with pytest.raises(ValueError, match=f"there would be {len(expected)} rows, and max_rows is 5"):
+            kv.import_(content)
+        assert_same_state(kv.state(), before)
+
+
+@pytest.mark.parametrize("name", ["keys", "candidate_keys", "deleted"])
+@pytest.mark.parametrize("key", [2**40, 2**31, -(2**31) - 1])
+def test_keys_that_are_too_large_for_the_dtype_are_refused_and_the_table_stays(name: str, key: int) -> None:
+    kv = make_kv(2, key_dtype=tf.int32)
+    kv.insert(tf.constant([7], tf.int32), tf.ones([1, 2]))
+    before = kv.state()
+    content = {"full": tf.constant(False), "deleted": int64(1), **broken()}
+    changed = int64(5, key) if name == "keys" else int64(key)
+    with pytest.raises(ValueError, match=f"table 't': {name} has a number that cannot be: {key}"):
+        kv.import_({**content, name: changed})
+    assert_same_state(kv.state(), before)
+    kv.import_({**content, name: int64(5, -(2**31)) if name == "keys" else int64(2**31 - 1)})
 
 
 @pytest.mark.parametrize("changes", [{"rows": tf.zeros([2, 3])}, {"counts": int64(1)}, {"keys": int64(1, 2, 3)}])

@@ -301,6 +301,9 @@ REGISTER_OP("TfplusImport")
     .Input("replace: bool")
     .Attr("widths: list(int) >= 1")
     .Attr("N: int >= 1")
+    .Attr("int32_keys: bool = false")
+    .Attr("check_only: bool = false")
     .SetIsStateful()
     .SetShapeFn(import_shape)
-    .Doc("What was exported, instead of what the table holds or on top of it.");
+    .Doc("What was exported, instead of what the table holds or on top of it. With check_only it fails as it would, "
+         "and does nothing otherwise.");

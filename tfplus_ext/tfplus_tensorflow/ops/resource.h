@@ -24,12 +24,15 @@ class TableResource : public tensorflow::ResourceBase {
  public:
   /// `description`: everything that decides what the table holds. Throws what Table throws.
   TableResource(const TableOptions& options, std::string description)
-      : table(options), outputs(std::make_shared<Outputs>()), description_(std::move(description)) {}
+      : table(options), max_rows(options.max_rows), outputs(std::make_shared<Outputs>()),
+        description_(std::move(description)) {}
 
   std::string DebugString() const override { return description_; }
   int64_t MemoryUsed() const override { return static_cast<int64_t>(const_cast<Table&>(table).bytes()); }
 
   Table table;
+  /// 0: no limit.
+  const size_t max_rows;
   std::shared_ptr<Outputs> outputs;
   /// Held while the whole content is read: of two that want it, the second waits.
   std::mutex reading;

@@ -1,5 +1,6 @@
 // Kernels that take a table's content out, all or what changed, and put it back.
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -176,26 +177,29 @@ class ImportOp : public TableKernel {
  public:
   explicit ImportOp(OpKernelConstruction* context) : TableKernel(context) {
     OP_REQUIRES_OK(context, check_widths(context, &widths_));
+    OP_REQUIRES_OK(context, context->GetAttr("int32_keys", &int32_keys_));
+    OP_REQUIRES_OK(context, context->GetAttr("check_only", &check_only_));
   }
 
  protected:
   /// Everything is read and checked before the table changes.
   absl::Status work(OpKernelContext* context, TableResource& resource) override {
     constexpr int64_t most = UINT32_MAX, any = std::numeric_limits<int64_t>::max();
+    const int64_t low = int32_keys_ ? INT32_MIN : std::numeric_limits<int64_t>::min();
+    const int64_t high = int32_keys_ ? INT32_MAX : any;
     Table& table = resource.table;
     TF_RETURN_IF_ERROR(check_stride(table, widths_));
     Part rows;
     Candidates candidates;
     std::vector<int64_t> deleted;
     std::vector<uint64_t> counted;
-    TF_RETURN_IF_ERROR(read(context, "keys", -1, std::numeric_limits<int64_t>::min(), any, 1, &rows.keys));
+    TF_RETURN_IF_ERROR(read(context, "keys", -1, low, high, 1, &rows.keys));
     const int64_t count = static_cast<int64_t>(rows.keys.size());
     TF_RETURN_IF_ERROR(read(context, "counts", count, 0, most, 1, &rows.counts));
     TF_RETURN_IF_ERROR(read(context, "times", count, 0, most, kMicros, &rows.times));
     TF_RETURN_IF_ERROR(read_columns(context, table.stride(), rows));
-    TF_RETURN_IF_ERROR(read(context, "deleted", -1, std::numeric_limits<int64_t>::min(), any, 1, &deleted));
-    TF_RETURN_IF_ERROR(
-        read(context, "candidate_keys", -1, std::numeric_limits<int64_t>::min(), any, 1, &candidates.keys));
+    TF_RETURN_IF_ERROR(read(context, "deleted", -1, low, high, 1, &deleted));
+    TF_RETURN_IF_ERROR(read(context, "candidate_keys", -1, low, high, 1, &candidates.keys));
     const int64_t waiting = static_cast<int64_t>(candidates.keys.size());
     TF_RETURN_IF_ERROR(read(context, "candidate_counts", waiting, 1, most, 1, &candidates.counts));
     TF_RETURN_IF_ERROR(read(context, "candidate_times", waiting, 0, most, kMicros, &candidates.times));
@@ -205,6 +209,8 @@ class ImportOp : public TableKernel {
     if (replace->NumElements() != 1) return absl::InvalidArgumentError("replace must be true or false");
     const bool anew = replace->flat<bool>()(0);
     std::lock_guard<std::mutex> lock(resource.reading);
+    TF_RETURN_IF_ERROR(check_limit(resource, rows.keys, deleted, anew));
+    if (check_only_) return absl::OkStatus();
     if (anew) table.clear();
     table.erase(deleted.data(), deleted.size());
     table.load(candidates);
@@ -215,11 +221,33 @@ class ImportOp : public TableKernel {
   }
 
  private:
+  /// Whether the rows that there will be are as many as there may be.
+  static absl::Status check_limit(TableResource& resource, const std::vector<int64_t>& keys,
+                                  const std::vector<int64_t>& deleted, bool anew) {
+    const size_t limit = resource.max_rows;
+    if (limit == 0 || (anew && keys.size() <= limit)) return absl::OkStatus();
+    std::vector<int64_t> kept, all;
+    if (!anew) {
+      const std::vector<int64_t> before = resource.table.keys(), gone = as_set(deleted);
+      std::set_difference(before.begin(), before.end(), gone.begin(), gone.end(), std::back_inserter(kept));
+    }
+    const std::vector<int64_t> given = as_set(keys);
+    std::set_union(kept.begin(), kept.end(), given.begin(), given.end(), std::back_inserter(all));
+    if (all.size() <= limit) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("there would be ", all.size(), " rows, and max_rows is ", limit));
+  }
+
+  static std::vector<int64_t> as_set(std::vector<int64_t> keys) {
+    std::sort(keys.begin(), keys.end());
+    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+    return keys;
+  }
+
   absl::Status read_columns(OpKernelContext* context, size_t stride, Part& rows) const {
     OpInputList columns;
     TF_RETURN_IF_ERROR(context->input_list("columns", &columns));
     const size_t count = rows.keys.size();
-    rows.values.resize(count * stride);
+    if (!check_only_) rows.values.resize(count * stride);
     float* to = rows.values.data();
     for (size_t at = 0; at < widths_.size(); ++at) {
       const Tensor& column = columns[static_cast<int>(at)];
@@ -228,6 +256,7 @@ class ImportOp : public TableKernel {
         return absl::InvalidArgumentError(absl::StrCat("column ", at, " must be [", count, ", ", width, "], not ",
                                                        column.shape().DebugString()));
       }
+      if (check_only_) continue;
       const float* from = column.flat<float>().data();
       for (size_t i = 0; i < count; ++i) std::copy_n(from + i * width, width, to + i * stride);
       to += width;
@@ -236,6 +265,7 @@ class ImportOp : public TableKernel {
   }
 
   std::vector<int64_t> widths_;
+  bool int32_keys_ = false, check_only_ = false;
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfplusExport").Device(tensorflow::DEVICE_CPU), ExportOp);

@@ -76,13 +76,27 @@ def checked_content(kv: KvVariable, content: Mapping[str, Any]) -> Content:
     return found
 
 
-def to_import(kv: KvVariable, content: Content) -> Any:
-    """Put checked content into the table. Eagerly raises ValueError, the table unchanged, for what cannot be."""
+def to_import(kv: KvVariable, content: Content, *, check_only: bool = False) -> Any:
+    """Put checked content into the table, or only find out whether that can be.
+
+    Eagerly raises ValueError, the table unchanged, for what cannot be.
+    """
     *flat, full = (content[name] for name in _specs(kv))
     widths = _widths(kv)
     end = 3 + len(widths)
     try:
-        return done(ops.tfplus_import(kv.handle, *flat[:3], flat[3:end], *flat[end:], full, widths=widths))
+        return done(
+            ops.tfplus_import(
+                kv.handle,
+                *flat[:3],
+                flat[3:end],
+                *flat[end:],
+                full,
+                widths=widths,
+                int32_keys=kv.key_dtype == tf.int32,
+                check_only=check_only,
+            )
+        )
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"table {kv.name!r}: {said(error)}") from error
 

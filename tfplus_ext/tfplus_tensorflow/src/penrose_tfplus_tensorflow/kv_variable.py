@@ -337,9 +337,19 @@ class KvVariable(tf.Module):
         return of_export(self, "copy")
 
     def load_state(self, state: Mapping[str, Any]) -> Any:
-        """Become what `state` held. Raises ValueError, the table unchanged, for another width, optimizer, dtype."""
-        content = {"deleted": tf.zeros([0], tf.int64), "full": tf.constant(True), **state}
-        return to_import(self, checked_content(self, content))
+        """Become what `state` held.
+
+        Raises ValueError, the table unchanged, for another width, optimizer or dtype, for keys that `key_dtype` has
+        not, and for more rows than `max_rows`. (Inside functions, InvalidArgumentError for what shows while they run.)
+        """
+        return to_import(self, self._whole(state))
+
+    def check_state(self, state: Mapping[str, Any]) -> Any:
+        """Raise what `load_state` would for this state, and change nothing."""
+        return to_import(self, self._whole(state), check_only=True)
+
+    def _whole(self, state: Mapping[str, Any]) -> Content:
+        return checked_content(self, {"deleted": tf.zeros([0], tf.int64), "full": tf.constant(True), **state})
 
     def export(self, *, full: bool = False) -> Content:
         """What changed since the last export that was committed, or everything: as `state`, with `deleted` int64 [k].
