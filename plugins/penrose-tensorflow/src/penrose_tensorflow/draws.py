@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["random_operations", "with_counted_draws"]
+__all__ = ["random_operations", "stateful_draws", "with_counted_draws"]
 
 _STATELESS = {
     "RandomUniform": "StatelessRandomUniform",
@@ -40,6 +40,13 @@ def random_operations(function: Any) -> tuple[set[str], set[str]]:
     mine = {node.op for node in _reached(graph, function)}
     inner = {node.op for inner in graph.library.function for node in inner.node_def}
     return mine & _STATELESS.keys(), (mine & set(_OTHERS)) | (inner & {*_STATELESS, *_OTHERS})
+
+
+def stateful_draws(graph: Any) -> set[str]:
+    """Kinds of the random operations of a graph, which may still be under construction."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
+    return {node.op for node in nodes} & {*_STATELESS, *_OTHERS}
 
 
 def with_counted_draws(function: Any, steps: tf.Variable) -> Any:

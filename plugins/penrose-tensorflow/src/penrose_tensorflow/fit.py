@@ -15,6 +15,7 @@ from penrose_host.errors import ConfigError, PenroseError, TrainingError
 from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
+from penrose_tensorflow.checked_step import check_step
 from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
@@ -161,6 +162,13 @@ class FitLearner(Learner):
         metrics = [kept.value for kept in self.model.metrics_variables]
         return [variable for part in self.parts().values() for variable in part.values()] + metrics
 
+    def _known(self) -> list[Any]:
+        """What a checkpoint holds, and metrics: nothing that is learned depends on them."""
+        known: list[Any] = self._variables()
+        for table in self.tables().values():
+            known += [held for held in (table, *vars(table).values()) if hasattr(held, "handle")]
+        return known
+
     def _scores(self, *tensors: tf.Tensor) -> tf.Tensor:
         return stacked(self.model(self.columns.by_name(tensors), training=False), self.heads)
 
@@ -180,9 +188,7 @@ class FitLearner(Learner):
                 f"the model of {self.name} raised {type(error).__name__}: {error}",
                 f"its input has {', '.join(inputs)}",
             ) from error
-        known = [kept.value for kept in self.model.variables]
-        known += [table for table in self.tables().values() if hasattr(table, "handle")]
-        if unknown := unknown_variables(self._score, known):
+        if unknown := unknown_variables(self._score.graph, self._known()):
             raise fault(
                 _MODEL,
                 f"the model of {self.name} reads variables that Keras does not know, nor a checkpoint: {unknown}",
@@ -191,6 +197,7 @@ class FitLearner(Learner):
         self.model.optimizer.build(self.model.trainable_variables)
         kept = [variable for part in self.parts().values() for variable in part.values()]
         self._finite = finite(kept)
+        check_step(self.model, self.name, self._known)
         return outputs
 
     def _check(self, outputs: Any) -> None:

@@ -83,7 +83,7 @@ class GraphLearner(Learner):
         known = [variable for part in self.parts().values() for variable in part.values()]
         if optimizer is not None:
             known += optimizer.variables
-        if unknown := unknown_variables(self._train.traced, known):
+        if unknown := unknown_variables(self._train.traced.graph, known):
             raise TrainingError(
                 f"the model of {name} uses variables that Keras does not know, nor a checkpoint: {unknown}",
                 hint="make them with add_weight, draw from a keras.random.SeedGenerator, and assign both, and layers, "

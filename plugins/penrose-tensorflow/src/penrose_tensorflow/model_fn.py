@@ -124,7 +124,7 @@ class ModelFnLearner(Learner):
         except Exception as error:
             hint = "it is called as (features, labels, mode, params); params are `model_options`"
             raise self._fault(f"raised {type(error).__name__}: {error}", hint) from error
-        if unknown := unknown_variables(traced, self._shared.variables.values()):
+        if unknown := unknown_variables(traced.graph, self._shared.variables.values()):
             raise self._fault(
                 f"reads variables that were made outside of it, and no checkpoint holds: {unknown}",
                 "make them inside, with tf.compat.v1.get_variable",

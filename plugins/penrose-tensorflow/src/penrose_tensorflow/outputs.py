@@ -76,10 +76,19 @@ def finite(variables: Iterable[tf.Variable]) -> Callable[[], tf.Tensor]:
     return traced
 
 
-def unknown_variables(traced: Any, known: Iterable[Any]) -> str:
-    """Names of the variables that a traced function reads beside those that are `known`, which checkpoints hold."""
+def unknown_variables(graph: Any, known: Iterable[Any]) -> str:
+    """Names of the variables that a graph uses beside those that are `known`, which checkpoints hold."""
     handles = {id(variable.handle) for variable in known}
-    return ", ".join(variable.name for variable in traced.variables if id(variable.handle) not in handles)
+    # Under construction it has them in the second place only; there is no public one.
+    read = [*graph.variables, *getattr(graph, "_watched_variables", ())]
+    names = {id(variable.handle): variable.name for variable in read}
+    found: dict[str, None] = {}
+    for outer, _ in graph.captures:
+        # Of all resources only variables say what they hold; a generator's is captured without its variable.
+        data = getattr(outer, "_handle_data", None)
+        if id(outer) not in handles and data is not None and data.is_set:
+            found[names.get(id(outer), "one without a name")] = None
+    return ", ".join(found)
 
 
 def log_losses(scores: Mapping[str, Float32], targets: Float32) -> dict[str, float]:

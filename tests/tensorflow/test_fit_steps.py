@@ -1,0 +1,126 @@
+"""What `loop: fit` asks of a model's training step, and of a loop around it: all state is known, and checkpointed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penrose_host import FeatureSpec
+from penrose_host.errors import TrainingError
+from penrose_tensorflow.executor import TensorflowExecutor
+
+FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
+
+
+def module(init: str = "pass", hidden: str = "x", more: str = "") -> str:
+    """A model whose training turns its inputs `x` into `hidden`."""
+    return f"""
+import keras
+import tensorflow as tf
+
+OPTIMIZER = keras.optimizers.SGD
+
+class M(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = keras.layers.Dense(1, activation="sigmoid")
+        {init}
+
+    def call(self, inputs, training=False):
+        x = inputs["price"][:, None]
+        return self.out({hidden} if training else x)
+
+    {more.replace(chr(10), chr(10) + "    ")}
+
+def build(features, width):
+    model = M()
+    model.compile(OPTIMIZER(0.1), "binary_crossentropy", weighted_metrics=["auc"])
+    return model
+"""
+
+
+@pytest.fixture
+def fit(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TensorflowExecutor]:
+    """An executor that fits the model of a module."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(text: str, features: FeatureSpec = FEATURES, **options: Any) -> TensorflowExecutor:
+        sys.modules.pop("stepped", None)
+        (tmp_path / "stepped.py").write_text(text, "utf-8")
+        given = {"model": "stepped:build", "loop": "fit", "loop_timeout": 30, "rows": None} | options
+        return lab.executor(features, **given)  # type: ignore[no-any-return]
+
+    return make
+
+
+TWO = """
+def train_step(self, data):
+    x, y, weights = data
+    with tf.GradientTape() as tape:
+        loss = self.compute_loss(x, y, self(x, training=True), weights)
+    kernel, bias = tape.gradient(loss, self.trainable_variables)
+    self.optimizer.apply([kernel], self.trainable_variables[:1])
+    self.other.apply([bias], self.trainable_variables[1:])
+    return {"loss": loss}
+"""
+
+
+@pytest.mark.parametrize(
+    ("init", "hidden", "more", "message"),
+    [
+        ("pass", "x + tf.random.normal(tf.shape(x))", "", "draws with RandomStandardNormal, whose state no"),
+        ("pass", "tf.nn.dropout(x, 0.5)", "", "draws with RandomUniform, "),
+        ("pass", "x + keras.random.normal(tf.shape(x))", "", "nor a checkpoint: .*seed"),
+        (
+            "self.g = tf.random.Generator.from_seed(1)",
+            "x + self.g.normal(tf.shape(x))",
+            "",
+            "nor a checkpoint: StateVar",
+        ),
+        (
+            "self.n = tf.Variable(0.0, name='seen', trainable=False)",
+            "x / self.n.assign_add(1.0)",
+            "",
+            "of stepped:build uses variables that Keras does not know, nor a checkpoint: seen:0",
+        ),
+        ("self.other = keras.optimizers.Adam(0.1)", "x", TWO, "nor a checkpoint: .*momentum"),
+    ],
+    ids=["tf.random", "tf.nn", "global seed", "generator", "counter", "second optimizer"],
+)
+def test_state_that_only_training_uses_and_no_checkpoint_holds_is_told_before_anything_is_trained(
+    lab: Any, fit: Any, init: str, hidden: str, more: str, message: str
+) -> None:
+    executor = fit(module(init, hidden, more))
+    before = [weight.numpy().tolist() for weight in executor._learner.model.weights]
+    with pytest.raises(TrainingError, match=message):
+        executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
+    assert [weight.numpy().tolist() for weight in executor._learner.model.weights] == before
+
+
+@pytest.mark.parametrize(
+    ("init", "hidden"),
+    [
+        ("self.g = keras.random.SeedGenerator(1)", "x + keras.random.normal(tf.shape(x), seed=self.g)"),
+        ("self.d = keras.layers.Dropout(0.5)", "self.d(x, training=True)"),
+        ("self.n = self.add_weight(shape=(), trainable=False)", "x / (1 + self.n.assign(self.n + 1))"),
+        (
+            "self.t = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([0, 1], [1.0, 2.0]), 3.0)",
+            "x * self.t.lookup(tf.cast(x > 0, tf.int32))",
+        ),
+    ],
+    ids=["seed generator", "dropout", "weight", "constant table"],
+)
+def test_state_that_keras_knows_goes_on_from_a_checkpoint(lab: Any, fit: Any, init: str, hidden: str) -> None:
+    text = module(init, hidden)
+    straight = fit(text)
+    lab.train(straight, FEATURES, range(2))
+    saved = lab.save(straight)
+    lab.train(straight, FEATURES, range(2, 4))
+    resumed = fit(text)
+    lab.load(resumed, saved)
+    lab.train(resumed, FEATURES, range(2, 4))
+    assert lab.save(resumed) == lab.save(straight)
