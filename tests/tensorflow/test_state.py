@@ -66,10 +66,11 @@ def fit(features, width, dtype):
 def noisy_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "noisy_model.py").write_text(NOISY)
     (tmp_path / "typed_model.py").write_text(TYPED)
+    (tmp_path / "tabled_model.py").write_text(TABLES)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
-    sys.modules.pop("noisy_model", None)
-    sys.modules.pop("typed_model", None)
+    for name in ("noisy_model", "typed_model", "tabled_model"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,50 @@ def test_a_type_is_not_taken_for_another_of_as_many_bytes(lab: Any) -> None:
     written, executor = typed(lab, None, "bfloat16"), typed(lab, None, "float16")
     now = lab.save(executor)
     with pytest.raises(CheckpointDamaged, match="bfloat16"):
+        lab.load(executor, lab.save(written))
+    assert lab.save(executor) == now
+
+
+TABLES = """
+import keras
+from penrose_tfplus_tensorflow import Embedding, Model
+
+class Tabled(Model):
+    def __init__(self, features, second):
+        super().__init__()
+        self.names = features.categorical
+        self.one = Embedding(4, options={"initializer": "normal"})
+        self.two = Embedding(4, options={"initializer": "normal", **second})
+        self.out = keras.layers.Dense(1, activation="sigmoid")
+
+    def call(self, inputs, training=False):
+        rows = [layer(inputs[self.names[0]], training=training) for layer in (self.one, self.two)]
+        return self.out(keras.ops.concatenate(rows, 1))
+
+def build(features, width, **second):
+    model = Tabled(features, second)
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"optimizer": "adam"}, "it has no slot_first"),
+        ({"optimizer": "sgd"}, "it is trained by another optimizer"),
+        ({"max_rows": 2, "at_limit": "evict"}, r"there would be \d+ rows, and max_rows is 2"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_and_nothing_changes(lab: Any, second: Any, message: str) -> None:
+    written, executor = (
+        lab.executor(lab.plain, rows=None, model="tabled_model:build", loop="fit", model_options=options)
+        for options in ({}, second)
+    )
+    lab.train(written, lab.plain, range(2))
+    lab.train(executor, lab.plain, range(100, 101), rows=2)
+    now = lab.save(executor)
+    with pytest.raises(CheckpointDamaged, match=message):
         lab.load(executor, lab.save(written))
     assert lab.save(executor) == now
 

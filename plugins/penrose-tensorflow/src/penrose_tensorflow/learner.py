@@ -18,7 +18,11 @@ __all__ = ["Learner", "Stateful"]
 
 
 class Stateful(Protocol):
-    """State that is not in variables: a table of the user's model that lives in its own memory."""
+    """State that is not in variables: a table of the user's model that lives in its own memory.
+
+    With `check_state(state)`, which raises ValueError where `load_state` would, a checkpoint that does not fit it
+    changes nothing in the rest of the model.
+    """
 
     def state(self) -> dict[str, tf.Tensor]: ...
 

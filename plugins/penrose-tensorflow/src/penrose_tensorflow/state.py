@@ -72,6 +72,9 @@ def restore(learner: Learner, reader: CheckpointReader) -> None:
         found |= {name: _numbers(found[name], variables[name]) for name in _as_bytes(variables) if name in found}
         _check(variables, found)
         tables = _tables(learner, reader)
+        # The tables first: of what can go wrong there, that no memory is left, the variables know nothing.
+        for table, stateful in learner.tables().items():
+            stateful.load_state(tables[table])
     except (SafetensorError, ValueError) as error:
         raise CheckpointDamaged(
             f"checkpoint {reader.ref.checkpoint}, executor tensorflow: {error}",
@@ -79,8 +82,6 @@ def restore(learner: Learner, reader: CheckpointReader) -> None:
         ) from error
     for name, variable in variables.items():
         variable.assign(found[name])
-    for table, stateful in learner.tables().items():
-        stateful.load_state(tables[table])
 
 
 def _identity(learner: Learner) -> dict[str, Any]:
@@ -135,4 +136,8 @@ def _tables(learner: Learner, reader: CheckpointReader) -> dict[str, dict[str, A
             if table not in tables:
                 raise ValueError(f"tables.safetensors: there is no table {table!r} in this model")
             tables[table][key] = array
+    for name, stateful in learner.tables().items():
+        check = getattr(stateful, "check_state", None)
+        if check is not None:
+            check(tables[name])
     return tables
