@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from penrose_host import FeatureSpec
+from penrose_host.errors import ConfigError
 
 FEATURES = FeatureSpec(categorical=("user", "item"), labels=("click",))
 MODEL = """
@@ -41,6 +43,7 @@ def build(features, width):
 def executor(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "table_models.py").write_text(MODEL)
     monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("table_models", None)
 
     def made() -> Any:
         return lab.executor(FEATURES, rows=None, model="table_models:build", loop="fit", width=4)
@@ -76,3 +79,10 @@ def test_an_export_holds_them_in_stock_operations(lab: Any, executor: Any, tmp_p
     found = served(ids=tf.constant(ids))[name].numpy()
     np.testing.assert_allclose(found[:9], trained.predict(batch)["click"], atol=1e-6)
     assert np.isfinite(found[9])
+
+
+def test_a_model_that_would_never_train_them_is_refused(executor: Any, tmp_path: Path) -> None:
+    (tmp_path / "table_models.py").write_text(MODEL.replace("(Model)", "(keras.Model)"))
+    sys.modules.pop("table_models", None)
+    with pytest.raises(ConfigError, match=r"never trains\n.*penrose_tfplus_tensorflow\.Model, or put TrainsTables"):
+        executor()

@@ -197,6 +197,7 @@ class FitLearner(Learner):
         self.model.optimizer.build(self.model.trainable_variables)
         kept = [variable for part in self.parts().values() for variable in part.values()]
         self._finite = finite(kept)
+        self._check_tables()
         check_step(self.model, self.name, self._known)
         return outputs
 
@@ -207,6 +208,16 @@ class FitLearner(Learner):
         expected = f"a dict of {', '.join(self.heads)}, each" if several else "probabilities:"
         given = f"the model of {self.name} returned {described(outputs)}"
         raise fault(_MODEL, f"{given}; expected is {expected} floats [rows] or [rows, 1]")
+
+    def _check_tables(self) -> None:
+        """Keras differentiates its own variables, and would leave tables that take gradients at their first rows."""
+        keras_own = type(self.model).train_step is keras.Model.train_step
+        if keras_own and any(hasattr(table, "apply_gradients") for table in self.tables().values()):
+            raise fault(
+                _MODEL,
+                f"the model of {self.name} has tables in its layers that Keras's own training step never trains",
+                "make it a penrose_tfplus_tensorflow.Model, or put TrainsTables before keras.Model among its bases",
+            )
 
     def _not_probabilities(self, what: str) -> TrainingError:
         return TrainingError(
