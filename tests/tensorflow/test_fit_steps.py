@@ -124,3 +124,24 @@ def test_state_that_keras_knows_goes_on_from_a_checkpoint(lab: Any, fit: Any, in
     lab.load(resumed, saved)
     lab.train(resumed, FEATURES, range(2, 4))
     assert lab.save(resumed) == lab.save(straight)
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("model.compile('adam', 'mse')", "has another optimizer than it was returned with.*\n.*and not in the loop"),
+        ("model = build(None, 4)", "stepped:train trains another model than the one it was given"),
+    ],
+)
+def test_a_loop_that_leaves_what_was_restored_is_told(lab: Any, fit: Any, before: str, message: str) -> None:
+    text = (
+        module()
+        + f"""
+def train(model, dataset, callbacks):
+    {before}
+    model.fit(dataset, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+"""
+    )
+    executor = fit(text, loop="stepped:train")
+    with pytest.raises(TrainingError, match=message):
+        executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())

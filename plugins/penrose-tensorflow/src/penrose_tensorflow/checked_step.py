@@ -20,14 +20,20 @@ __all__ = ["check_step"]
 
 
 def check_step(model: keras.Model, name: str, known: Callable[[], Iterable[Any]]) -> None:
-    """Have each trace of `model.train_step` raise `TrainingError` where it uses state that is not `known`.
+    """Have each trace of `model.train_step` raise `TrainingError` where it uses state that is not `known`,
+    or another optimizer than the model has now.
 
     `known`: variables, asked for when the step has been traced, for Keras makes metrics meanwhile. Steps that Keras
     does not trace (`run_eagerly`) are not looked at.
     """
-    step = model.train_step
+    step, optimizer = model.train_step, model.optimizer
 
     def checked(data: Any) -> Any:
+        if model.optimizer is not optimizer:
+            raise TrainingError(
+                f"the model of {name} has another optimizer than it was returned with, and no checkpoint holds it",
+                hint="compile the model in the function that returns it, and not in the loop",
+            )
         found = step(data)
         graph = tf.compat.v1.get_default_graph()
         if not tf.executing_eagerly():

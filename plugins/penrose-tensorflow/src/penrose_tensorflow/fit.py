@@ -126,7 +126,7 @@ class FitLearner(Learner):
 
     def _train(self, loop: OwnedLoop[_Batch, bool]) -> None:
         self._fed = self._dataset(loop)
-        self._run(self.model, self._fed, [_Acknowledging(loop, self._settled)])
+        self._run(self.model, self._fed, [_Acknowledging(loop, self.model, self._settled)])
 
     def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
         heads = tf.TensorSpec([len(self.heads), None], tf.float32)
@@ -229,11 +229,21 @@ class FitLearner(Learner):
 class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]
     """Acknowledges each batch as Keras says that it is trained, and holds `fit` there until the next one comes."""
 
-    def __init__(self, loop: OwnedLoop[_Batch, bool], settled: Callable[[Mapping[str, Any]], bool]) -> None:
+    def __init__(
+        self, loop: OwnedLoop[_Batch, bool], trained: keras.Model, settled: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
         super().__init__()
         self._loop = loop
+        self._trained = trained
         self._settled = settled
         self._begun = False
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        if self.model is not self._trained:
+            raise TrainingError(
+                f"{self._loop.name} trains another model than the one it was given, which no checkpoint holds",
+                hint="call `fit` of the model that the loop gets",
+            )
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         if self._begun:
