@@ -160,6 +160,37 @@ def test_optimizers_of_tensorflow_1_go_on_from_a_checkpoint(lab: Any, estimator:
 
 
 @pytest.mark.parametrize(
+    "train_op",
+    [
+        "tf.group(v1.train.AdamOptimizer(0.1).minimize(loss, var_list=[weight]), "
+        "v1.train.AdamOptimizer(0.2).minimize(loss, var_list=[other]))",
+        "v1.train.AdamOptimizer(0.1).minimize(loss)",
+    ],
+    ids=["two optimizers", "one"],
+)
+def test_variables_of_one_name_are_several(lab: Any, estimator: Any, train_op: str) -> None:
+    other = "other, more = tf.Variable(1.0 + tf.zeros([])), tf.Variable(tf.fill([2], 3.0))"
+    score = "features['price'] * other + tf.reduce_sum(more) + weight"
+    text = linear(score, before=other, train_op=train_op)
+    batches = [lab.batch(FEATURES, 8, seed=seed, labelled=1.0) for seed in range(4)]
+    straight = estimator(text)
+    variables = straight._learner.parts()["variables"]
+    assert variables["Variable"].numpy() == 1
+    assert variables["Variable:2"].numpy().tolist() == [3, 3]
+    assert ("beta1_power:2" in variables) == ("other" in train_op)
+    for batch in batches[:2]:
+        straight.train(batch, lab.step())
+    assert variables["Variable"].numpy() != 1
+    saved = lab.save(straight)
+    resumed = lab.executor(FEATURES, model_fn="my_estimator:model_fn", width=4)
+    lab.load(resumed, saved)
+    for executor in (straight, resumed):
+        for batch in batches[2:]:
+            executor.train(batch, lab.step())
+    assert lab.save(resumed) == lab.save(straight)
+
+
+@pytest.mark.parametrize(
     "draw",
     [
         "tf.random.uniform(tf.shape(features['price']))",
@@ -300,6 +331,7 @@ def test_nothing_changes_where_something_is_not_finite(lab: Any, estimator: Any,
         ("def model_fn(features, labels, mode, params): 1 / 0", "my_estimator:model_fn raised ZeroDivisionError"),
         ("def model_fn(features, what): pass", r"raised TypeError: .*'what'\n.*features, labels, mode, params"),
         ("def model_fn(features): return {}", "returned a dict in 'train', not an EstimatorSpec"),
+        (linear(before="tf.Variable(tf.reduce_sum(features['price']))"), "from a batch or .*: make it with"),
         (linear("features['prize']"), "raised KeyError: 'prize'"),
         (linear(loss="score"), r"returned float32 \[rows\] as `loss` in TRAIN"),
         (linear(loss="None", train_op="None"), "returned a NoneType as `loss` in TRAIN"),
