@@ -14,6 +14,7 @@ import tensorflow as tf
 from penrose_host import EncodedBatch, FeatureSpec, ListFeature, TableSpec
 from penrose_host.embeddings.initializers import Initializer
 from penrose_host.embeddings.mixing import buckets
+from penrose_host.errors import ConfigError
 from penrose_tensorflow.servable import ExportedTable, _buckets
 
 README = Path(__file__).parents[2] / "plugins" / "penrose-tensorflow" / "README.md"
@@ -123,6 +124,50 @@ def test_a_model_of_the_users_is_exported_too(lab: Any, tmp_path: Path, monkeypa
     served = loaded(tmp_path)
     for count in (0, 1, 2, 7):
         assert_scores_equal(executor, tmp_path, served, lab.batch(lab.rich, count))
+
+
+TRACED = """
+import keras
+import tensorflow as tf
+from penrose_tfplus_tensorflow import Embedding, Model
+
+class Traced(Model):
+    def __init__(self, features, plain):
+        super().__init__()
+        self.names = features.categorical
+        self.rows = Embedding(4, options={"initializer": "normal"})
+        self.out = keras.layers.Dense(1, activation="sigmoid")
+        self.looked_up = self.looked_up_.python_function if plain else self.looked_up_
+
+    @tf.function
+    def looked_up_(self, ids, training):
+        return self.rows(ids, training=training)
+
+    def call(self, inputs, training=False):
+        return self.out(tf.concat([self.looked_up(inputs[name], training) for name in self.names], 1))
+
+def build(features, width, plain):
+    model = Traced(features, plain)
+    model.compile(optimizer="sgd", loss="binary_crossentropy")
+    return model
+"""
+
+
+def test_a_table_in_a_function_of_an_earlier_trace_is_told_with_what_to_do(
+    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "traced_models.py").write_text(TRACED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    traced, plain = (
+        lab.executor(lab.plain, rows=None, model="traced_models:build", loop="fit", model_options={"plain": plain})
+        for plain in (False, True)
+    )
+    lab.train(traced, lab.plain, range(2))
+    with pytest.raises(ConfigError, match=r"traced_models:build reads a table .*\n.*call its python_function"):
+        traced.export(tmp_path / "traced")
+    lab.train(plain, lab.plain, range(2))
+    plain.export(tmp_path / "plain")
+    assert_scores_equal(plain, tmp_path / "plain", loaded(tmp_path / "plain"), lab.batch(lab.plain, 5))
 
 
 FULL = """

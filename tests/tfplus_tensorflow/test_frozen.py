@@ -95,3 +95,20 @@ def test_a_saved_model_scores_where_only_tensorflow_is_installed(tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), scores(tf.constant(keys)), atol=1e-6)
+
+
+def test_a_function_that_was_called_before_is_served_when_it_is_made_anew(tmp_path: Path) -> None:
+    kv = trained([7])
+    signature = [tf.TensorSpec([None], tf.int64)]
+    score = tf.function(lambda ids: tf.reduce_sum(kv.gather(ids), 1), input_signature=signature)
+    expected = score(tf.constant([7, 8], tf.int64))
+    module = tf.Module()
+    module.table = kv.frozen()
+    with module.table:
+        with pytest.raises(AssertionError, match="untracked"):
+            tf.saved_model.save(module, str(tmp_path / "no"), {"serving_default": score.get_concrete_function()})
+        served = tf.function(score.python_function, input_signature=signature)
+        tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": served.get_concrete_function()})
+    serving = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    assert not [node.op for node in serving.graph.as_graph_def().node if node.op.startswith("Tfplus")]
+    np.testing.assert_array_equal(serving(tf.constant([7, 8], tf.int64))["output_0"], expected)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from penrose_host.executors.functions import fault
 from penrose_tensorflow.signature import Signature
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ _INPUTS = {
 
 
 def export(learner: Learner, directory: Path) -> None:
-    """Write both into `directory`; any number of rows can be scored with them, none too. Raises OSError."""
+    """Write both into `directory`; any number of rows can be scored with them, none too.
+
+    Raises OSError, and ConfigError where the model reads what an export cannot hold.
+    """
     features = learner.layout.features
     signature = Signature.of(features)
     servable = learner.serving()
@@ -40,6 +44,14 @@ def export(learner: Learner, directory: Path) -> None:
         tf.saved_model.save(servable, str(directory / "saved_model"), {"serving_default": serving})
     except tf.errors.OpError as error:
         raise OSError(f"the SavedModel cannot be written to {directory}: {error.message}") from error
+    except AssertionError as error:
+        # What TensorFlow raises for resources that are not tracked, tables in a function of an earlier trace too.
+        raise fault(
+            "executor.model",
+            f"the model of {learner.name} reads a table or a variable that its export does not hold",
+            "a tf.function in the model that looks up a KvVariable reads it as when it was traced: take the decorator "
+            "off, or call its python_function; what else the model reads must be an attribute of a layer",
+        ) from error
     described = {
         "format": 1,
         "model": learner.name,
