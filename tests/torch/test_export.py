@@ -103,9 +103,9 @@ def test_an_untrained_model_of_few_features_is_exported_too(
 
 def test_a_module_of_the_users_is_exported_too(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```python\n(# my_models\.py\n.*?)```", README.read_text("utf-8"), re.DOTALL)
-    (tmp_path / "exported_models.py").write_text(example, "utf-8")
+    (tmp_path / "exported_torch_models.py").write_text(example, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    executor = lab.executor(lab.rich, model="exported_models:towers")
+    executor = lab.executor(lab.rich, model="exported_torch_models:towers")
     lab.train(executor, lab.rich, range(5))
     executor.export(tmp_path)
     program = torch.export.load(tmp_path / "model.pt2").module()
