@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from penrose_host import FeatureSpec
-from penrose_host.errors import ConfigError
+from penrose_host.errors import ConfigError, TrainingError
 
 FEATURES = FeatureSpec(categorical=("user", "item"), labels=("click",))
 MODEL = """
@@ -43,9 +43,9 @@ def build(features, width):
 def executor(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "table_models.py").write_text(MODEL)
     monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("table_models", None)
 
     def made() -> Any:
+        sys.modules.pop("table_models", None)
         return lab.executor(FEATURES, rows=None, model="table_models:build", loop="fit", width=4)
 
     return made
@@ -83,6 +83,29 @@ def test_an_export_holds_them_in_stock_operations(lab: Any, executor: Any, tmp_p
 
 def test_a_model_that_would_never_train_them_is_refused(executor: Any, tmp_path: Path) -> None:
     (tmp_path / "table_models.py").write_text(MODEL.replace("(Model)", "(keras.Model)"))
-    sys.modules.pop("table_models", None)
     with pytest.raises(ConfigError, match=r"never trains\n.*penrose_tfplus_tensorflow\.Model, or put TrainsTables"):
         executor()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "lambda truth, found: truth + tf.sqrt(0 * found)",
+        "lambda truth, found: found, keras.optimizers.Adam(float('inf'))",
+    ],
+    ids=["gradient", "update"],
+)
+def test_a_step_that_is_not_finite_ends_the_run(lab: Any, executor: Any, tmp_path: Path, loss: str) -> None:
+    """What it says, in a line: the dense variables alone could be put back."""
+    loss, _, optimizer = loss.partition(", keras")
+    text = MODEL.replace('"binary_crossentropy"', loss).replace(
+        "import keras\n", "import keras\nimport tensorflow as tf\n"
+    )
+    if optimizer:
+        text = text.replace("keras.optimizers.Adagrad(0.1)", f"keras{optimizer}")
+    (tmp_path / "table_models.py").write_text(text)
+    one = executor()
+    with pytest.raises(TrainingError, match="a training step of table_models:build is not finite, and") as caught:
+        one.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
+    assert str(caught.value).count("\n") == 1
+    assert "a resumed run goes on from the last checkpoint" in str(caught.value)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FitLearner"]
 
 _MODEL, _LOOP = "executor.model", "executor.loop"
+#: What `TrainsTables` of the TensorFlow face stops `fit` with.
+_NOT_FINITE = "a gradient is not finite: lower the learning rate"
 #: Datasets of loops that failed. An error keeps the iterators of the loop that it came from, and what they read has to
 #: be there until they go, or TensorFlow fills the log.
 _FAILED: list[tf.data.Dataset | None] = []
@@ -126,7 +128,12 @@ class FitLearner(Learner):
 
     def _train(self, loop: OwnedLoop[_Batch, bool]) -> None:
         self._fed = self._dataset(loop)
-        self._run(self.model, self._fed, [_Acknowledging(loop, self.model, self._settled)])
+        try:
+            self._run(self.model, self._fed, [_Acknowledging(loop, self.model, self._settled)])
+        except tf.errors.InvalidArgumentError as error:
+            if _NOT_FINITE in str(error):
+                raise self._not_finite() from None
+            raise
 
     def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
         heads = tf.TensorSpec([len(self.heads), None], tf.float32)
@@ -148,10 +155,13 @@ class FitLearner(Learner):
         return {head: columns[at] for at, head in enumerate(self.heads)} if self._labels_by_name else columns[0]
 
     def _settled(self, logs: Mapping[str, Any]) -> bool:
-        """After a step: whether all is finite. Where it is not, the model is as it was before."""
+        """After a step: whether all is finite. Where it is not, the model is as it was before; raises `TrainingError`
+        where it has tables, which cannot be put back."""
         before, self._before = self._before, []
         if np.isfinite(logs.get("loss", 0.0)) and bool(self._finite()):
             return True
+        if self.tables():
+            raise self._not_finite()
         for variable, value in before:
             variable.assign(value)
         return False
@@ -218,6 +228,12 @@ class FitLearner(Learner):
                 f"the model of {self.name} has tables in its layers that Keras's own training step never trains",
                 "make it a penrose_tfplus_tensorflow.Model, or put TrainsTables before keras.Model among its bases",
             )
+
+    def _not_finite(self) -> TrainingError:
+        return TrainingError(
+            f"a training step of {self.name} is not finite, and tables in its layers cannot be put back",
+            hint="lower the learning rate, or look at the data; a resumed run goes on from the last checkpoint",
+        )
 
     def _not_probabilities(self, what: str) -> TrainingError:
         return TrainingError(
