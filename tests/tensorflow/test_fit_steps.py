@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penrose_host import FeatureSpec
-from penrose_host.errors import TrainingError
+from penrose_host.errors import ConfigError, TrainingError
 from penrose_tensorflow.executor import TensorflowExecutor
 
 FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
@@ -145,3 +145,34 @@ def train(model, dataset, callbacks):
     executor = fit(text, loop="stepped:train")
     with pytest.raises(TrainingError, match=message):
         executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
+
+
+def test_a_loop_of_single_steps_can_train(lab: Any, fit: Any) -> None:
+    text = (
+        module()
+        + """
+def train(model, dataset, callbacks):
+    for x, labels, weights in dataset:
+        loss = model.train_on_batch(x, labels, weights)
+        callbacks[0].on_train_batch_end(0, {"loss": loss[0]})
+"""
+    )
+    executor, fitted = fit(text, loop="stepped:train"), fit(text)
+    for each in (executor, fitted):
+        lab.train(each, FEATURES, range(3))
+    assert lab.save(executor) == lab.save(fitted)
+    executor.close()
+
+
+@pytest.mark.parametrize("label", ["läte é", "a b", "b/c", "late-1.x", "_late"])
+def test_a_label_that_keras_cannot_name_is_told_before_the_run(lab: Any, fit: Any, label: str) -> None:
+    features = FeatureSpec(numeric=("price",), labels=("click", label))
+    text = module().replace(
+        "return self.out(x if training else x)", f"return {{'click': self.out(x), {label!r}: self.out(x)}}"
+    )
+    text = text.replace(', weighted_metrics=["auc"]', "")
+    if label in ("late-1.x", "_late"):
+        lab.train(fit(text, features), features, range(1))
+        return
+    with pytest.raises(ConfigError, match=f"Keras cannot name the loss of a label {label!r}"):
+        fit(text, features)

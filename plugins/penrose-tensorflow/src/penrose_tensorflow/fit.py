@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["FitLearner"]
 
 _MODEL, _LOOP = "executor.model", "executor.loop"
+#: What TensorFlow accepts as the name of a scope, less the slash, which Keras refuses.
+_SCOPE = re.compile(r"[A-Za-z0-9_.\\>-]+")
 #: What `TrainsTables` of the TensorFlow face stops `fit` with.
 _NOT_FINITE = "a gradient is not finite: lower the learning rate"
 #: Datasets of loops that failed. An error keeps the iterators of the loop that it came from, and what they read has to
@@ -213,6 +216,13 @@ class FitLearner(Learner):
 
     def _check(self, outputs: Any) -> None:
         several = len(self.heads) > 1
+        odd = [head for head in self.heads if not _SCOPE.fullmatch(head)]
+        if odd and isinstance(outputs, Mapping) and self.model.loss is not None:
+            raise fault(
+                _MODEL,
+                f"Keras cannot name the loss of a label {odd[0]!r}, which the model of {self.name} returns a dict for",
+                "give the label a name of ASCII letters, digits and _ . - in the job",
+            )
         if stacked(outputs, self.heads) is not None and (isinstance(outputs, Mapping) or not several):
             return
         expected = f"a dict of {', '.join(self.heads)}, each" if several else "probabilities:"
@@ -271,8 +281,8 @@ class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         self._begun = False
-        if not self._loop.acknowledge(self._settled(logs or {})):
-            # Rather than run out of data, which Keras warns of.
+        if not self._loop.acknowledge(self._settled(logs or {})) and self.model is not None:
+            # Rather than run out of data, which Keras warns of. (A loop of `train_on_batch` gives callbacks no model.)
             self.model.stop_training = True
 
 
