@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penrose_tfplus_tensorflow import KvVariable, embedding_lookup, safe_embedding_lookup_sparse
+from penrose_tfplus_tensorflow import Embedding, KvVariable, Model, embedding_lookup, safe_embedding_lookup_sparse
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -112,3 +113,18 @@ def test_a_function_that_was_called_before_is_served_when_it_is_made_anew(tmp_pa
     serving = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
     assert not [node.op for node in serving.graph.as_graph_def().node if node.op.startswith("Tfplus")]
     np.testing.assert_array_equal(serving(tf.constant([7, 8], tf.int64))["output_0"], expected)
+
+
+def test_a_model_with_a_table_cannot_be_exported_whole_and_says_what_can(tmp_path: Path) -> None:
+    ids = keras.Input([3], dtype="int64")
+    model = Model(ids, keras.layers.Dense(1)(keras.layers.Flatten()(Embedding(4, name="users")(ids))))
+    module = tf.Module()
+    module.table, module.frozen = trained([1]), trained([1]).frozen()
+    for save, name in (
+        (lambda to: model.export(to, verbose=False), "users"),
+        (lambda to: tf.saved_model.save(model, to), "users"),
+        (lambda to: tf.saved_model.save(module, to), "table"),
+    ):
+        with pytest.raises(ValueError, match=rf"a SavedModel cannot hold table '{name}'.*tracks kv.frozen\(\)"):
+            save(str(tmp_path / "model"))
+    tf.train.Checkpoint(model=model, module=module).write(str(tmp_path / "ckpt"))

@@ -45,7 +45,13 @@ def _widths(kv: KvVariable) -> list[int]:
 def of_export(kv: KvVariable, what: str) -> Content:
     """All, changes, or a copy that leaves no trace: without `deleted` and `full`."""
     widths = _widths(kv)
-    keys, counts, times, columns, *others = ops.tfplus_export(kv.handle, what=what, widths=widths, N=len(widths))
+    try:
+        keys, counts, times, columns, *others = ops.tfplus_export(kv.handle, what=what, widths=widths, N=len(widths))
+    except tf.errors.FailedPreconditionError as error:
+        hint = "call commit_export or abort_export first" if "neither" in error.message else "export(full=True)"
+        raise tf.errors.FailedPreconditionError(
+            error.node_def, error.op, f"table {kv.name!r}: {said(error)}: {hint}"
+        ) from error
     flat = [keys, counts, times, *columns, *others, tf.constant(what != "changes")]
     content = dict(zip(_specs(kv), flat, strict=True))
     if what == "copy":

@@ -372,6 +372,15 @@ class KvVariable(tf.Module):
         """Take over an export: a full one replaces everything, another comes on top. Raises as `load_state`."""
         return to_import(self, checked_content(self, exported))
 
+    def _trackable_children(self, save_type: str = "checkpoint", **given: Any) -> dict[str, Any]:
+        if save_type == "savedmodel":
+            raise ValueError(
+                f"a SavedModel cannot hold table {self.name!r}, whose ops a server lacks, nor a model that tracks it: "
+                "save a tf.Module that tracks kv.frozen(), entered with `with`, and a function that is made there"
+            )
+        children: dict[str, Any] = super()._trackable_children(save_type, **given)
+        return children
+
     def _serialize_to_tensors(self) -> Content:
         return self.state()
 
