@@ -103,7 +103,7 @@ def _stored(array: Array) -> Array:
 
 def _numbers(stored: Array, variable: Any) -> Array:
     """What `_stored` was given; as it is where that cannot be."""
-    dtype = np.dtype(variable.dtype.as_numpy_dtype)
+    dtype: np.dtype[Any] = np.dtype(variable.dtype.as_numpy_dtype)
     if stored.dtype != np.uint8 or stored.shape[-1:] != (dtype.itemsize,):
         return stored
     return np.ascontiguousarray(stored).reshape(-1).view(dtype).reshape(stored.shape[:-1])
