@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ BROKEN = [
     ({"candidate_times": int64(1, 2)}, r"candidate_times must be int64 \(1,\)"),
     ({"counters": int64(1, 1)}, r"counters must be int64 \(5,\)"),
     ({"counters": int64(1, 1, -1, 0, 0)}, "counters has a number that cannot be: -1"),
+    ({"counters": int64(1, 1, 0, 2**32, 0)}, "counters have a time that cannot be: 4294967296"),
 ]
 
 
@@ -256,6 +259,49 @@ def test_an_export_of_changes_has_changed_rows_and_deleted_keys() -> None:
     assert not changes["full"]
     kv.commit_export()
     assert len(kv.export()["keys"]) == 0
+
+
+@pytest.mark.parametrize("what", ["whole", "changes"])
+def test_who_reads_while_an_export_is_taken_over_sees_all_of_it(what: str) -> None:
+    source, replica = make_kv(8), make_kv(8)
+    source.insert(np.arange(20_000), np.ones((20_000, 8), np.float32))
+    whole = source.export(full=True)
+    source.commit_export()
+    replica.import_(whole)
+    # A key that was deleted and came back is in both lists.
+    source.delete(int64(5))
+    source.insert(int64(5), tf.ones([1, 8]))
+    changes = source.export()
+    assert (changes["keys"].numpy().tolist(), changes["deleted"].numpy().tolist()) == ([5], [5])
+    exported = {"whole": whole, "changes": changes}[what]
+    ended, seen = threading.Event(), []
+
+    @tf.function
+    def missing(keys: tf.Tensor) -> tf.Tensor:
+        found = tf.constant(0)
+        for _ in tf.range(200):
+            found += tf.cast(tf.reduce_any(replica.gather(keys) == 0), tf.int32)
+        return found
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.append(int(missing(int64(5, 19_999))))
+
+    assert missing(int64(5, 19_999)) == 0
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    limit, taken = time.monotonic() + 60, 0
+    try:
+        while (len(seen) < 500 or taken < 300) and time.monotonic() < limit:
+            replica.import_(exported)
+            taken += 1
+    finally:
+        ended.set()
+        for reader in readers:
+            reader.join(60)
+    assert len(seen) >= 500
+    assert not any(seen)
 
 
 def test_one_export_at_a_time(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_is_of_its_instant_and_only_read_where_it_is_entered() -> None:
         np.testing.assert_array_equal(kv.gather([1, 2]), before)
         np.testing.assert_array_equal(trained([1]).gather([1]), before[:1])  # another table, of equal first values
     np.testing.assert_array_equal(kv.gather([1, 2]), before + 1)
+
+
+def test_stands_for_its_own_table_also_when_that_is_gone() -> None:
+    kv = trained([1])
+    frozen = kv.frozen()
+    seen = kv.gather([1]).numpy()
+    del kv
+    gc.collect()
+    for _ in range(200):  # one of them is likely to lie where the first one lay
+        other = trained([2])
+        with frozen:
+            assert not other.gather([1]).numpy().any()
+    np.testing.assert_array_equal(frozen(tf.constant([1], tf.int64)), seen)
 
 
 def test_takes_keys_of_any_shape_and_dtype() -> None:

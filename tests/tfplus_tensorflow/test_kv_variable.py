@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tfplus_tensorflow_support import FIRST, int64, make_kv, train
+from tfplus_tensorflow_support import FIRST, assert_same_state, int64, make_kv, train
 
 from penrose_tfplus import Table
 from penrose_tfplus_tensorflow import KvVariable
@@ -162,6 +163,27 @@ def test_a_variable_is_an_argument_of_a_function_and_watched_by_the_tape() -> No
     with tf.GradientTape() as tape:
         kv.gather(int64(1))
     assert [each is kv for each in tape.watched_variables()] == [True]
+
+
+@pytest.mark.parametrize("keys", [np.array([[1, 2], [2, 3]]), np.zeros([0], np.int64), np.array(4)], ids=str)
+def test_keys_of_unknown_rank_train_too(keys: np.ndarray) -> None:
+    kv = make_kv(2)
+    step = tf.function(train, input_signature=None).get_concrete_function(
+        kv, tf.TensorSpec(None, tf.int64), tf.TensorSpec(None)
+    )
+    step(tf.constant(keys), tf.ones([*keys.shape, 2]))
+    assert kv.keys().numpy().tolist() == sorted({*keys.ravel().tolist()})
+    assert kv.counters()["steps"] == 1
+
+
+def test_a_deep_copy_is_another_table_with_the_same_in_it() -> None:
+    kv = make_kv(2, key_dtype=tf.int32, optimizer="adam", admit_count=2, threads=2)
+    kv.insert([1], [[1.0, 2.0]])
+    other = copy.deepcopy(kv)
+    assert (other.name, other.identity, other.options.threads) == (kv.name, kv.identity, 2)
+    assert_same_state(other.state(), kv.state())
+    other.insert([1, 2], tf.zeros([2, 2]))
+    assert kv.gather([1, 2]).numpy().tolist() == [[1, 2], [0, 0]]
 
 
 def test_dynamic_shapes_need_no_new_trace() -> None:

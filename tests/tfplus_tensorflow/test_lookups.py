@@ -126,6 +126,27 @@ def test_negative_ids_are_kept_where_that_is_asked_for() -> None:
     assert safe_embedding_lookup_sparse(kv, bags, combiner="sum").numpy()[:, 0].tolist() == [0.0, 0.0, 2 * FIRST]
 
 
+@pytest.mark.parametrize("weights", [1, 3])
+@pytest.mark.parametrize("combiner", ["sum", "mean"])
+def test_as_many_weights_as_ids_also_where_that_only_shows_while_running(combiner: Any, weights: int) -> None:
+    kv = filled()
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None]),
+        ]
+    )  # fmt: skip
+    def combined(places: Any, ids: Any, weight_places: Any, weights: Any) -> Any:
+        sparse = tf.SparseTensor(places, ids, [1, 3]), tf.SparseTensor(weight_places, weights, [1, 3])
+        return safe_embedding_lookup_sparse(kv, *sparse, combiner=combiner)
+
+    places = np.array([[0, 0], [0, 1], [0, 2]])
+    assert combined(places, [1, 2, 3], places, [1.0, 1.0, 1.0]).shape == (1, WIDTH)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one weight for each id"):
+        combined(places[:2], [1, 2], places[:weights], [1.0] * weights)
+
+
 def test_every_occurrence_counts() -> None:
     kv = make_kv(2)
     safe_embedding_lookup_sparse(kv, tf.ragged.constant([[4, 4], [4]], dtype=tf.int64), train=True)

@@ -81,6 +81,24 @@ def test_nothing_changes_where_a_gradient_is_not_finite(graph: bool, where: str,
     assert optimizer.dense.iterations == 1
 
 
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("dense_optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_an_error_of_a_table_leaves_the_dense_variables(graph: bool, dense_optimizer: Any) -> None:
+    kv, dense = make_kv(2, max_rows=1), tf.Variable([1.0, 2.0])
+    kv.gather(int64(1), train=True)
+    optimizer = MixedOptimizer(dense_optimizer(0.1))
+
+    def step() -> tf.Tensor:
+        return optimizer.apply([tf.ones([2]), tf.IndexedSlices(tf.ones([1, 2]), int64(2))], [dense, kv])
+
+    run = tf.function(step) if graph else step
+    for _ in range(20):
+        with pytest.raises(tf.errors.ResourceExhaustedError, match="may hold 1"):
+            run()
+    assert dense.numpy().tolist() == [1, 2]
+    assert optimizer.dense.iterations == 0
+
+
 def test_variables_without_a_gradient_stay_and_some_have_to_have_one() -> None:
     kv, dense, optimizer = both()
     assert optimizer.apply([None, tf.IndexedSlices(tf.ones([1, 2]), int64(1))], [dense, kv])
@@ -192,6 +210,70 @@ def test_a_model_of_tables_alone_trains() -> None:
     assert all(kv.counters()["steps"] == 48 for kv in kv_variables(model))
 
 
+class OfAnotherLayer(keras.layers.Layer):
+    """A layer that knows nothing of saving tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = {"table": KvVariable("held", 1, **RATE)}
+        self.scale = self.add_weight(shape=(1,), initializer="ones")
+
+    def call(self, ids: Any, training: bool = False) -> Any:
+        return tf.reduce_sum(self.held["table"].gather(ids, train=training), 1) * self.scale
+
+
+class Everywhere(Own):
+    """Tables in the model, in a layer of another kind, in an inner model, and in `Embedding`s."""
+
+    def __init__(self) -> None:
+        super().__init__(KvVariable("shared", 4, **RATE))
+        self.again = self.layer.kv
+        self.other = OfAnotherLayer()
+        self.inner = OnlyTables()
+
+    def call(self, ids: Any, training: bool = False) -> Any:
+        return super().call(ids, training) + self.other(ids, training=training) + self.inner(ids, training=training)
+
+
+def everywhere() -> Everywhere:
+    keras.utils.set_random_seed(0)
+    model = Everywhere()
+    model.compile("sgd", "mse")
+    model.fit(IDS, LABELS, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoint"])
+def test_wherever_a_model_holds_tables_they_are_saved(tmp_path: Path, kind: str) -> None:
+    model, other = everywhere(), everywhere()
+    other.fit(IDS + 7, LABELS, verbose=0)
+    if kind == "weights":
+        model.save_weights(tmp_path / "all.weights.h5")
+        other.load_weights(tmp_path / "all.weights.h5")
+    else:
+        path = tf.train.Checkpoint(model=model).save(str(tmp_path / "ckpt"))
+        tf.train.Checkpoint(model=other).restore(path).expect_partial()
+    saved, restored = kv_variables(model), kv_variables(other)
+    assert [kv.name for kv in restored] == ["mine", "shared", "held", "list0", "list1", "bias"]
+    for one, two in zip(saved, restored, strict=True):
+        assert one.size() > 0
+        assert_same_state(two.state(), one.state())
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert (one == two).all()
+
+
+def test_tables_that_a_model_has_not_are_an_error_and_so_are_those_that_were_not_saved(tmp_path: Path) -> None:
+    one, two = OnlyTables(), OnlyTables()
+    two.listed.pop()
+    for model, other, match in ((one, two, "expected 0 variables"), (two, one, "table 'bias' .* it has no ")):
+        path = tmp_path / f"{len(model.listed)}.weights.h5"
+        for each in (model, other):
+            each.build((None, 3))
+        model.save_weights(path)
+        with pytest.raises(ValueError, match=match):
+            other.load_weights(path)
+
+
 def test_the_training_goes_with_any_class_of_models() -> None:
     class Mixed(TrainsTables, keras.Sequential):
         """A sequence of layers."""
@@ -259,11 +341,12 @@ def test_a_layer_has_a_variable_given_or_makes_one() -> None:
     assert (again.kv.options.admission, again.kv.options.admit, again.kv.options.max_rows) == ("count", 3.0, 10)
 
 
+@pytest.mark.parametrize("dtype", [None, "mixed_float16"])
 @pytest.mark.parametrize("kind", ["ragged", "sparse"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_lists_are_inputs_of_a_model(kind: str, weighted: bool) -> None:
+def test_lists_are_inputs_of_a_model(kind: str, weighted: bool, dtype: str | None) -> None:
     inputs = [keras.Input((None,), dtype=dtype, **{kind: True}) for dtype in ("int64", "float32")[: 1 + weighted]]
-    bags = Embedding(4, combiner="sum", options=RATE)
+    bags = Embedding(4, combiner="sum", options=RATE, dtype=dtype)
     model = Model(inputs, keras.layers.Dense(1)(bags(inputs[0], weights=inputs[1] if weighted else None)))
     model.compile("adam", "mse")
     lists = [tf.ragged.constant([[1, 2], [], [3]], tf.int64), tf.ragged.constant([[1.0, 2.0], [], [3.0]])]

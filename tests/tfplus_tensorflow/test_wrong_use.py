@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tfplus_tensorflow_support import int64, make_kv
@@ -46,6 +48,7 @@ WHILE_BUILDING: list[tuple[Callable[[KvVariable], Any], str]] = [
     (lambda kv: kv.apply_gradients(slices(int64(1), tf.ones([1, 3])), time=1.5), "time must be a number"),
     (lambda kv: kv.apply_gradients(slices(int64(1), tf.ones([1, 3])), time=int64(1)), "time must be one number"),
     (lambda kv: kv.evict(before=-1), "before must not be negative, nor too large: -1"),
+    (lambda kv: kv.evict(before=np.int64(-1)), "before must not be negative, nor too large: .*-1"),
     (lambda kv: kv.evict(max_rows=2**70), "max_rows must be a number"),
     (lambda kv: kv.evict(min_norm=float("nan")), "min_norm must not be negative"),
     (lambda kv: kv.counts(NARROW), "keys of table 't' must be int64, not int32"),
@@ -62,6 +65,26 @@ def test_it_is_refused_eagerly_and_while_a_graph_is_built(case: tuple[Callable[[
     with pytest.raises(ValueError, match=match):
         tf.function(lambda: wrong(kv)).get_concrete_function()
     assert kv.size() == 0
+
+
+@pytest.mark.parametrize("key", [2**31, -(2**31) - 1, 2**62])
+def test_numbers_that_an_int32_cannot_be_are_refused(key: int) -> None:
+    kv = make_kv(2, key_dtype=tf.int32)
+    for keys in ([1, key], (key,), key):
+        with pytest.raises(ValueError, match=f"keys of table 't' must fit int32, and one of .*{key}.* does not"):
+            kv.gather(keys)
+    kv.insert([2**31 - 1, -(2**31)], tf.ones([2, 2]))
+    assert kv.keys().numpy().tolist() == [-(2**31), 2**31 - 1]
+
+
+def test_a_graph_of_a_session_needs_names_and_has_nothing_to_copy() -> None:
+    with tf.Graph().as_default():
+        with pytest.raises(ValueError, match="table '': in a graph it needs a name"):
+            KvVariable("", 2)
+        kv = make_kv(2)
+        for wrong in (kv.frozen, lambda: copy.deepcopy(kv)):
+            with pytest.raises(ValueError, match=r"table 't' can be (frozen|copied) eagerly only"):
+                wrong()
 
 
 def test_lengths_that_do_not_fit_are_refused_while_a_graph_is_built_and_eagerly() -> None:

@@ -69,6 +69,34 @@ void Table::aborted() {
 
 void Table::load(const Part& part) {
   Turn turn(*this);
+  load_unlocked(part);
+}
+
+void Table::load(const Candidates& candidates) {
+  Turn turn(*this);
+  load_unlocked(candidates);
+}
+
+void Table::mark_clean() {
+  Turn turn(*this);
+  for (const auto& shard : shards_) shard->mark_clean();
+}
+
+void Table::take_over(const Content& content) {
+  Turn turn(*this);
+  if (content.whole) clear_unlocked();
+  for (const int64_t key : content.deleted) {
+    const uint64_t hash = hash_key(key);
+    shard_of(hash).erase(key, hash);
+  }
+  load_unlocked(content.candidates);
+  load_unlocked(content.rows);
+  counters_ = content.counters;
+  if (!content.whole) return;
+  for (const auto& shard : shards_) shard->mark_clean();
+}
+
+void Table::load_unlocked(const Part& part) {
   forget_batch();
   for (size_t i = 0; i < part.keys.size(); ++i) {
     const uint64_t hash = hash_key(part.keys[i]);
@@ -84,8 +112,7 @@ void Table::load(const Part& part) {
   }
 }
 
-void Table::load(const Candidates& candidates) {
-  Turn turn(*this);
+void Table::load_unlocked(const Candidates& candidates) {
   forget_batch();
   for (size_t i = 0; i < candidates.keys.size(); ++i) {
     const int64_t key = candidates.keys[i];
@@ -94,11 +121,6 @@ void Table::load(const Candidates& candidates) {
     shard.erase(key, hash);
     shard.add_candidate(key, hash, candidates.counts[i], candidates.times[i], 0);
   }
-}
-
-void Table::mark_clean() {
-  Turn turn(*this);
-  for (const auto& shard : shards_) shard->mark_clean();
 }
 
 }  // namespace tfplus

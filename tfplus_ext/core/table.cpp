@@ -352,6 +352,10 @@ void Table::write(const int64_t* keys, size_t n, const float* rows, WriteOp op) 
 
 void Table::clear() {
   Turn turn(*this);
+  clear_unlocked();
+}
+
+void Table::clear_unlocked() {
   forget_batch();
   for (auto& shard : shards_) shard->clear();
   counters_ = {};

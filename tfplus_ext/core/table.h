@@ -141,6 +141,16 @@ class Table {
   void load(const Candidates& candidates);
   void mark_clean();
 
+  struct Content {
+    bool whole;  // in place of everything; false: on top of what is there
+    std::vector<int64_t> deleted;
+    Candidates candidates;
+    Part rows;
+    Counters counters;
+  };
+  /// All of it at once: nobody sees a part. What was taken over whole counts as unchanged.
+  void take_over(const Content& content);
+
  private:
   Shard& shard_of(uint64_t hash) { return *shards_[hash & shard_mask_]; }
   /// Splits the batch, finds the rows of its different keys, and goes on with each group, on its thread.
@@ -159,6 +169,9 @@ class Table {
   /// First values for keys that are not rows.
   void fill_missing(Group& group);
   size_t evict_unlocked(const Eviction& eviction);
+  void clear_unlocked();
+  void load_unlocked(const Part& part);
+  void load_unlocked(const Candidates& candidates);
   /// As many keys may wait for admission as there may be rows: beyond that, those not seen for longest are forgotten.
   void trim_candidates();
   size_t rows_unlocked() const;

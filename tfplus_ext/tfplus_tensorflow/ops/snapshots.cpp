@@ -144,6 +144,7 @@ class EndExportOp : public TableKernel {
 
  protected:
   absl::Status work(OpKernelContext*, TableResource& resource) override {
+    std::lock_guard<std::mutex> lock(resource.reading);
     committed_ ? resource.table.committed() : resource.table.aborted();
     return absl::OkStatus();
   }
@@ -185,13 +186,13 @@ class ImportOp : public TableKernel {
   /// Everything is read and checked before the table changes.
   absl::Status work(OpKernelContext* context, TableResource& resource) override {
     constexpr int64_t most = UINT32_MAX, any = std::numeric_limits<int64_t>::max();
+    constexpr size_t now = 3;
     const int64_t low = int32_keys_ ? INT32_MIN : std::numeric_limits<int64_t>::min();
     const int64_t high = int32_keys_ ? INT32_MAX : any;
     Table& table = resource.table;
     TF_RETURN_IF_ERROR(check_stride(table, widths_));
-    Part rows;
-    Candidates candidates;
-    std::vector<int64_t> deleted;
+    Table::Content content;
+    auto& [whole, deleted, candidates, rows, counters] = content;
     std::vector<uint64_t> counted;
     TF_RETURN_IF_ERROR(read(context, "keys", -1, low, high, 1, &rows.keys));
     const int64_t count = static_cast<int64_t>(rows.keys.size());
@@ -204,19 +205,17 @@ class ImportOp : public TableKernel {
     TF_RETURN_IF_ERROR(read(context, "candidate_counts", waiting, 1, most, 1, &candidates.counts));
     TF_RETURN_IF_ERROR(read(context, "candidate_times", waiting, 0, most, kMicros, &candidates.times));
     TF_RETURN_IF_ERROR(read(context, "counters", 5, 0, any, 1, &counted));
+    if (counted[now] > most) {
+      return absl::InvalidArgumentError(absl::StrCat("counters have a time that cannot be: ", counted[now]));
+    }
+    counters = {counted[0], counted[1], counted[2], counted[now], counted[4]};
     const Tensor* replace = nullptr;
     TF_RETURN_IF_ERROR(context->input("replace", &replace));
     if (replace->NumElements() != 1) return absl::InvalidArgumentError("replace must be true or false");
-    const bool anew = replace->flat<bool>()(0);
+    whole = replace->flat<bool>()(0);
     std::lock_guard<std::mutex> lock(resource.reading);
-    TF_RETURN_IF_ERROR(check_limit(resource, rows.keys, deleted, anew));
-    if (check_only_) return absl::OkStatus();
-    if (anew) table.clear();
-    table.erase(deleted.data(), deleted.size());
-    table.load(candidates);
-    table.load(rows);
-    table.set_counters({counted[0], counted[1], counted[2], counted[3], counted[4]});
-    if (anew) table.mark_clean();
+    TF_RETURN_IF_ERROR(check_limit(resource, rows.keys, deleted, whole));
+    if (!check_only_) table.take_over(content);
     return absl::OkStatus();
   }
 

@@ -24,7 +24,14 @@ def keys_of(kv: KvVariable, keys: Any) -> tf.Tensor:
             "embedding_lookup or safe_embedding_lookup_sparse"
         )
     # Numbers of Python take the dtype that is wanted; arrays and tensors keep theirs.
-    keys = tf.convert_to_tensor(keys, dtype_hint=kv.key_dtype if isinstance(keys, int | list | tuple) else None)
+    if isinstance(keys, int | list | tuple):
+        keys = tf.convert_to_tensor(keys, dtype_hint=tf.int64)
+        given = tf.get_static_value(keys)
+        if given is not None and keys.dtype == tf.int64 != kv.key_dtype:
+            if not ((given >= kv.key_dtype.min) & (given <= kv.key_dtype.max)).all():
+                raise ValueError(f"keys of table {kv.name!r} must fit {kv.key_dtype.name}, and one of {given} does not")
+            keys = tf.cast(keys, kv.key_dtype)
+    keys = tf.convert_to_tensor(keys)
     if keys.dtype != kv.key_dtype:
         raise ValueError(f"keys of table {kv.name!r} must be {kv.key_dtype.name}, not {keys.dtype.name}")
     return keys

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any
 
 import tensorflow as tf
 
 __all__ = ["FrozenTable", "frozen_now"]
 
-_now = threading.local()
+
+class _Now(threading.local):
+    """Table → what stands for it, the last one entered last; of each thread its own."""
+
+    def __init__(self) -> None:
+        self.standing: dict[object, list[FrozenTable]] = {}
+
+
+_now = _Now()
 
 
 class FrozenTable(tf.Module):
     """The rows of a `KvVariable` at one instant: keys of any shape → float32 [..., width], zeros for all others.
 
     Within `with kv.frozen():` whatever reads the variable on this thread reads this instead. What is traced there
-    needs none of the native ops: a SavedModel of it is one that any TensorFlow loads, if it tracks this object.
+    needs none of the native ops: a SavedModel of it is one that any TensorFlow loads, if it tracks this object. A
+    function that was traced there goes on reading this afterwards, too.
     """
 
-    def __init__(self, name: str, keys: tf.Tensor, rows: tf.Tensor, handle: Any) -> None:
+    def __init__(self, name: str, keys: tf.Tensor, rows: tf.Tensor, of: object) -> None:
+        """`of`: what `frozen_now` is asked for."""
         super().__init__()
-        self._table, self._of = name, id(handle)
+        self._table, self._of = name, of
         if not len(keys):
             # One key that reads as all others do spares the graph the case of none.
             keys, rows = tf.zeros([1], keys.dtype), tf.zeros([1, rows.shape[1]])
@@ -43,16 +52,18 @@ class FrozenTable(tf.Module):
         return self(keys)
 
     def __enter__(self) -> FrozenTable:
-        _now.__dict__.setdefault(self._of, []).append(self)
+        _now.standing.setdefault(self._of, []).append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _now.__dict__[self._of].pop()
+        _now.standing[self._of].pop()
+        if not _now.standing[self._of]:
+            del _now.standing[self._of]
 
 
-def frozen_now(handle: Any) -> FrozenTable | None:
-    """What stands for the table of this handle on this thread; None where it does itself."""
-    standing = _now.__dict__.get(id(handle))
+def frozen_now(of: object) -> FrozenTable | None:
+    """What stands for this table on this thread; None where it does itself."""
+    standing = _now.standing.get(of)
     return standing[-1] if standing else None

@@ -16,4 +16,7 @@ def _of_gather(op: Any, gradient: tf.Tensor | tf.IndexedSlices) -> tuple[tf.Inde
         # Of a few rows only: so it is of their keys.
         return tf.IndexedSlices(gradient.values, tf.gather(keys, gradient.indices)), None
     gradient = tf.convert_to_tensor(gradient)
-    return tf.IndexedSlices(tf.reshape(gradient, [-1, op.outputs[0].shape[-1]]), tf.reshape(keys, [-1])), None
+    width = op.outputs[0].shape[-1]
+    if width is None:  # keys of unknown rank
+        width = tf.shape(gradient)[-1]
+    return tf.IndexedSlices(tf.reshape(gradient, [-1, width]), tf.reshape(keys, [-1])), None

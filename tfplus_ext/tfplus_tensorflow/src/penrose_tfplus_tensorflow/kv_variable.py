@@ -66,6 +66,7 @@ class KvVariable(tf.Module):
     ) -> None:
         super().__init__()
         self._own_name = name
+        self._token = object()  # hashable, as this is not, and without the memory that the handle keeps
         try:
             self._options = resolve(
                 width,
@@ -95,6 +96,8 @@ class KvVariable(tf.Module):
         with tf.init_scope():
             named = not tf.executing_eagerly()
             if named:
+                if not self.name:
+                    raise ValueError("in a graph it needs a name")
                 self._check_other_uses_of_the_name()
             handle = ops.tfplus_table(
                 container="",
@@ -181,7 +184,7 @@ class KvVariable(tf.Module):
             raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
         keys = keys_of(self, keys)
         mode = "train" if train else unseen
-        frozen = frozen_now(self._handle)
+        frozen = frozen_now(self._token)
         if frozen is not None:
             return frozen.read(keys, mode)
         resource_variable_ops.variable_accessed(self)
@@ -281,9 +284,15 @@ class KvVariable(tf.Module):
         return ops.tfplus_keys(self._handle)
 
     def frozen(self) -> FrozenTable:
-        """A copy of all rows in stock TensorFlow, to export: see `FrozenTable`. Eagerly only."""
-        keys = self.keys()
-        return FrozenTable(self.name, keys, self.gather(tf.cast(keys, self.key_dtype)), self._handle)
+        """A copy of all rows in stock TensorFlow, to export: see `FrozenTable`. Eagerly only, and as `state` not while
+        an export waits for its end."""
+        if not tf.executing_eagerly():
+            raise ValueError(f"table {self.name!r} can be frozen eagerly only, not while a graph is built")
+        standing = frozen_now(self._token)
+        if standing is not None:
+            return FrozenTable(self.name, standing.keys.value(), standing.rows.value(), self._token)
+        content = self.state()
+        return FrozenTable(self.name, tf.cast(content["keys"], self.key_dtype), content["rows"], self._token)
 
     def size(self) -> Tensor:
         """How many rows there are: int64."""
@@ -316,7 +325,7 @@ class KvVariable(tf.Module):
         given = {"before": before, "min_count": min_count, "min_norm": min_norm, "max_rows": max_rows}
         bounds = []
         for name, value in given.items():
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
+            if isinstance(value, int | float | np.number) and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must not be negative, nor too large: {value!r}")
             dtype = tf.float64 if name == "min_norm" else tf.int64
             bounds.append(number(name, -1 if value is None else value, dtype))
@@ -371,6 +380,15 @@ class KvVariable(tf.Module):
     def import_(self, exported: Mapping[str, Any]) -> Any:
         """Take over an export: a full one replaces everything, another comes on top. Raises as `load_state`."""
         return to_import(self, checked_content(self, exported))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KvVariable:
+        """Another variable that holds the same. Eagerly only."""
+        if not tf.executing_eagerly():
+            raise ValueError(f"table {self.name!r} can be copied eagerly only, not while a graph is built")
+        copy = KvVariable(self.name, key_dtype=self.key_dtype, threads=self._options.threads, **self._options.arguments)
+        copy.load_state(self.state())
+        memo[id(self)] = copy
+        return copy
 
     def _trackable_children(self, save_type: str = "checkpoint", **given: Any) -> dict[str, Any]:
         if save_type == "savedmodel":

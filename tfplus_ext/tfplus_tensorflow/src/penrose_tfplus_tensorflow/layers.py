@@ -59,6 +59,8 @@ class Embedding(keras.layers.Layer):
         if self.kv.key_dtype == tf.int64 and ids.dtype in ("int32", "uint32", "int16", "uint16", "int8", "uint8"):
             ids = tf.cast(ids, tf.int64)  # as Keras hands over integers that nobody gave a dtype
         if self.combiner is not None:
+            # Keras casts what is no integer into the dtype that it computes in.
+            weights = weights if weights is None else tf.cast(weights, tf.float32)
             rows = safe_embedding_lookup_sparse(self.kv, ids, weights, self.combiner, train=train, negative_ids="keep")
         else:
             rows = embedding_lookup(self.kv, ids, train=train)

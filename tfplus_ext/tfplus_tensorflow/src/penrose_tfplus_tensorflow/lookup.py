@@ -48,8 +48,10 @@ def safe_embedding_lookup_sparse(
     if negative_ids not in ("drop", "keep"):
         raise ValueError(f"negative_ids must be drop or keep, not {negative_ids!r}")
     ids, weights = _sparse("ids", sp_ids), None if sp_weights is None else _sparse("weights", sp_weights)
-    if weights is not None and weights.dtype != tf.float32:
-        raise ValueError(f"weights must be float32, not {weights.dtype.name}")
+    if weights is not None:
+        if weights.dtype != tf.float32:
+            raise ValueError(f"weights must be float32, not {weights.dtype.name}")
+        weights = _as_many(weights, ids)
     outer, bags = ids.dense_shape[:-1], tf.reduce_prod(ids.dense_shape[:-1])
     # Where each id goes: rows of more than two dimensions are numbered one after the other.
     strides = tf.math.cumprod(outer, exclusive=True, reverse=True)
@@ -87,6 +89,15 @@ def _combined(rows: tf.Tensor, factors: Any, bag: tf.Tensor, bags: tf.Tensor, co
     else:
         scale = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(factors), bag, bags))
     return tf.math.divide_no_nan(total, scale[:, tf.newaxis])
+
+
+def _as_many(weights: tf.SparseTensor, ids: tf.SparseTensor) -> tf.SparseTensor:
+    """The weights, once it is sure that there is one for each id."""
+    same = tf.debugging.assert_equal(
+        tf.shape(weights.values), tf.shape(ids.values), message="there must be one weight for each id"
+    )
+    with tf.control_dependencies([] if same is None else [same]):
+        return tf.SparseTensor(weights.indices, tf.identity(weights.values), weights.dense_shape)
 
 
 def _sparse(what: str, values: Any) -> tf.SparseTensor:

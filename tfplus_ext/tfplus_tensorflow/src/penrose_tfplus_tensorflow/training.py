@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from penrose_tfplus_tensorflow.kv_variable import KvVariable
+from penrose_tfplus_tensorflow.layers import Embedding
 
 __all__ = ["MixedOptimizer", "Model", "TrainsTables", "kv_variables"]
 
@@ -35,7 +37,8 @@ class MixedOptimizer:
     ) -> tf.Tensor:
         """Apply the gradients of these variables; None is no gradient. Returns bool: whether all were finite.
 
-        Where one is not, nothing changes. `time` and `learning_rate` are for the tables, as in
+        Where one is not, nothing changes. Where a table raises an error, a full one, the dense variables are as they
+        were, and other tables may have gone on. `time` and `learning_rate` are for the tables, as in
         `KvVariable.apply_gradients`; the dense learning rate is the Keras optimizer's.
         """
         pairs = list(zip(gradients, variables, strict=True))
@@ -48,12 +51,14 @@ class MixedOptimizer:
             self.dense.build([variable for _, variable in dense])  # not in the branch of a graph
 
         def step() -> tf.Tensor:
-            # The tables first: of what can fail, a full table, the dense variables know nothing.
             for gradient, kv in tables:
                 kv.apply_gradients(gradient, time=time, learning_rate=learning_rate)
-            if used:
-                self.dense.apply(*zip(*used, strict=True))
-            return tf.constant(True)
+            # What can fail are the tables. In a graph nothing but this keeps the dense variables from going first.
+            gone = [] if tf.executing_eagerly() else [kv.size() for _, kv in tables]
+            with tf.control_dependencies(gone):
+                if used:
+                    self.dense.apply(*zip(*used, strict=True))
+                return tf.constant(True)
 
         finite = tf.reduce_all([_finite(gradient) for gradient, _ in [*tables, *used]])
         return tf.cond(finite, step, lambda: tf.constant(False))
@@ -72,21 +77,53 @@ def _is_given(value: Any) -> bool:
 
 def kv_variables(model: keras.Layer) -> list[KvVariable]:
     """The tables that a model's trainable layers hold as attributes, or in lists and dictionaries, each once."""
-    found: dict[int, KvVariable] = {}
-    for layer in filter(lambda layer: layer.trainable, model._flatten_layers()):
+    return list(_held(layer for layer in model._flatten_layers() if layer.trainable))
+
+
+def _held(layers: Iterable[keras.Layer]) -> dict[KvVariable, None]:
+    found: dict[KvVariable, None] = {}
+    for layer in layers:
         for value in vars(layer).values():
             held = (
                 value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
             )
-            found.update((id(each), each) for each in held if isinstance(each, KvVariable))
-    return list(found.values())
+            found |= dict.fromkeys(each for each in held if isinstance(each, KvVariable))
+    return found
 
 
 class TrainsTables:
     """Beside a `keras.Model` among the bases: its `fit` trains the tables of its layers along with its weights.
 
-    A gradient that is not finite stops `fit` with InvalidArgumentError, the variables as they were.
+    It saves them too: in `save_weights`, in a saved model, and in a `tf.train.Checkpoint`. A gradient that is not
+    finite stops `fit` with InvalidArgumentError, the variables as they were.
     """
+
+    def save_own_variables(self: Any, store: Any) -> None:
+        super().save_own_variables(store)
+        for prefix, kv in self._tables_to_save().items():
+            for name, tensor in kv.state().items():
+                store[prefix + name] = tensor.numpy()
+
+    def load_own_variables(self: Any, store: Any) -> None:
+        kept = {name: np.asarray(store[name]) for name in store.keys()}  # noqa: SIM118  (stores of Keras have keys())
+        for prefix, kv in self._tables_to_save().items():
+            names = [name for name in kept if name.startswith(prefix)]
+            kv.load_state({name.removeprefix(prefix): kept.pop(name) for name in names})
+        super().load_own_variables(kept)
+
+    def _trackable_children(self: Any, save_type: str = "checkpoint", **given: Any) -> dict[str, Any]:
+        children: dict[str, Any] = super()._trackable_children(save_type, **given)
+        return {**children, **self._tables_to_save()} if save_type == "checkpoint" else children
+
+    def _tables_to_save(self: Any) -> dict[str, KvVariable]:
+        """By a name of their own: those that no `Embedding` saves, nor another model inside this one."""
+        layers = list(self._flatten_layers())
+        elsewhere = {layer.kv for layer in layers if isinstance(layer, Embedding)}
+        for layer in layers:
+            if isinstance(layer, TrainsTables) and layer is not self:
+                elsewhere.update(layer._tables_to_save().values())
+        mine = [kv for kv in _held(layers) if kv not in elsewhere]
+        return {f"table{at}_": kv for at, kv in enumerate(mine)}
 
     @property
     def supports_jit(self) -> bool:
