@@ -30,6 +30,7 @@ also there as attributes, for programs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -199,12 +200,13 @@ class TrainingError(PenroseError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss of one training step is NaN or infinite; nothing of the step was applied."""
+    """A loss or a gradient of one training step is NaN or infinite; nothing of the step was applied."""
 
     def __init__(self, sequence: int, losses: dict[str, float], position: Position) -> None:
         shown = ", ".join(f"{head}={loss}" for head, loss in losses.items())
+        which = "a gradient" if all(map(math.isfinite, losses.values())) else "the loss"
         super().__init__(
-            f"the loss of step {sequence} is not finite ({shown}) at position {dict(position.offsets)}",
+            f"{which} of step {sequence} is not finite ({shown}) at position {dict(position.offsets)}",
             hint="lower the learning rate, or choose `non_finite: skip` (leave the step out) or "
             "`non_finite: rollback` (go back to the last checkpoint and leave it out)",
         )

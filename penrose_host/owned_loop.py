@@ -118,7 +118,8 @@ class OwnedLoop(Generic[B, R]):
         if self._thread is None or self._closed:
             return
         self._closed = True
-        self._thread.join(self.timeout)
+        # A trainer that failed has had its time: who waits is told soon.
+        self._thread.join(self.timeout if self._failure is None else min(self.timeout, GRACE))
         if self._failure is not None:
             return
         if self._thread.is_alive():

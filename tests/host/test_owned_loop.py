@@ -326,6 +326,17 @@ def test_a_trainer_that_is_not_done_with_a_batch_is_told_in_time(started: Any) -
     released.set()
 
 
+def test_who_closes_a_loop_that_is_stuck_is_not_held_up_again(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penrose_host.owned_loop.GRACE", SHORT)
+    released = threading.Event()
+    loop = started(lambda _: released.wait(AMPLE * 100), SHORT)
+    with pytest.raises(TrainingError, match="did not ask for it"):
+        loop.submit(1)
+    loop.timeout = AMPLE * 100  # the test itself has less time
+    loop.close()
+    released.set()
+
+
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_a_batch_that_is_acknowledged_twice_is_an_error(started: Any, ahead: int) -> None:
     def train(loop: Loop) -> None:

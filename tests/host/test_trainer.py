@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_support import ScribeExecutor, make_rows
 
+from penrose_host.batch import Position
 from penrose_host.errors import NonFiniteLoss, TrainingError
 from penrose_host.intake import Intake
 from penrose_host.metrics.config import MetricsConfig
@@ -189,6 +190,11 @@ def test_limits_stop_at_micro_batches() -> None:
         pass
     assert trainer.progress.rows == 20
     assert trainer.reached(18)
+
+
+def test_a_gradient_that_is_not_finite_is_called_so() -> None:
+    for losses, said in (({"y": 0.5}, "a gradient of step 3"), ({"y": 0.5, "z": float("nan")}, "the loss of step 3")):
+        assert str(NonFiniteLoss(3, losses, Position("s", {"p": 1}))).startswith(f"{said} is not finite (y=0.5")
 
 
 def test_non_finite_loss_stops_and_names_the_step_and_position() -> None:

@@ -199,6 +199,33 @@ def test_a_model_that_cannot_be_compiled_for_any_number_of_rows_is_told_before_t
         lab.executor(lab.plain, model="my_models:build")
 
 
+@pytest.mark.filterwarnings("ignore:.build... was called on layer")
+def test_a_layer_that_only_training_calls_is_trained_too(lab: Any, module: Callable[[str], None]) -> None:
+    text = returning("self.side(x['user'], training)", "self.aside = keras.layers.Dense(1)")
+    module(
+        text.replace(
+            "def build",
+            """    def side(self, hidden, training):
+        if training:
+            self.add_loss(tf.reduce_mean(tf.square(self.aside(hidden) - 1.0)))
+        return tf.reduce_sum(hidden, 1)
+
+def build""",
+        )
+    )
+    executor = lab.executor(lab.plain, model="my_models:build")
+    aside = executor._learner.model.model.aside
+    before = [variable.numpy().tolist() for variable in aside.variables]
+    lab.train(executor, lab.plain, range(3))
+    assert [variable.numpy().tolist() for variable in aside.variables] != before
+    saved = lab.save(executor)
+    other = lab.executor(lab.plain, model="my_models:build")
+    lab.load(other, saved)
+    for each in (executor, other):
+        lab.train(each, lab.plain, range(3, 5))
+    assert lab.save(other) == lab.save(executor)
+
+
 def test_regularizers_of_layers_count(lab: Any, module: Callable[[str], None]) -> None:
     features = FeatureSpec(numeric=("x",), labels=("y",))
     batch = EncodedBatch(np.empty((4, 0), np.int64), {}, {"x": np.ones(4, np.float32)}, {"y": np.ones(4, np.float32)})
@@ -225,8 +252,12 @@ def test_random_numbers_that_no_checkpoint_would_repeat_are_told_too(lab: Any, m
     [
         ("tf.reduce_sum(x['user'], 1) + self.hidden", "self.hidden = tf.Variable(1.0)"),
         ("tf.reduce_sum(x['user'] + keras.random.normal(tf.shape(x['user'])), 1)", ""),
+        (
+            "(self.table.insert([1], [2.0]), tf.reduce_sum(x['user'], 1))[1]",
+            "self.table = tf.lookup.experimental.MutableHashTable(tf.int32, tf.float32, 0.0)",
+        ),
     ],
-    ids=["a plain variable", "the generator of all"],
+    ids=["a plain variable", "the generator of all", "a lookup table"],
 )
 def test_state_that_no_checkpoint_would_hold_is_told_before_the_run(
     lab: Any, module: Callable[[str], None], expression: str, more: str

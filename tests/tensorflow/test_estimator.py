@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -269,6 +270,43 @@ def test_layers_of_keras_are_shared_by_name_and_layers_without_one_are_told(lab:
         estimator(text.replace(", name='out'", ""))
 
 
+AVERAGES = linear(
+    "keras.layers.BatchNormalization(name='bn')(features['price'][:, None], training=mode == ModeKeys.TRAIN)[:, 0]"
+    " + weight"
+)
+DRAWS = linear(
+    "weight * features['price'] * (keras.random.uniform([], seed=seeds) if mode == ModeKeys.TRAIN else 1.0)",
+    before="seeds = keras.random.SeedGenerator(3, name='seeds')",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "variable"),
+    [(AVERAGES, "bn/moving_mean"), (DRAWS, "seeds/seed_generator_state")],
+    ids=["averages", "seeds"],
+)
+def test_what_layers_of_keras_update_in_training_is_updated_and_goes_on(
+    lab: Any, estimator: Any, text: str, variable: str
+) -> None:
+    def state(executor: TensorflowExecutor) -> list[float]:
+        return executor._learner.parts()["variables"][variable].numpy().tolist()  # type: ignore[no-any-return]
+
+    executor = estimator(text)
+    seen = [state(executor)]
+    for _ in range(3):
+        executor.train(rows([5.0, 7.0], [1.0, 0.0]), lab.step())
+        seen.append(state(executor))
+    assert all(before != after for before, after in pairwise(seen))
+    if variable == "bn/moving_mean":
+        assert seen[-1][0] == pytest.approx(6.0 * (1 - 0.99**3), rel=1e-4)
+    saved = lab.save(executor)
+    other = estimator(text)
+    lab.load(other, saved)
+    for each in (executor, other):
+        each.train(rows([1.0, 2.0], [1.0, 0.0]), lab.step())
+    assert lab.save(other) == lab.save(executor)
+
+
 def test_a_step_is_compiled_once_for_all_numbers_of_rows(lab: Any, estimator: Any) -> None:
     executor = estimator(linear(before="calls.append(mode)") + "\ncalls = []\n")
     for count in (1, 2, 7):
@@ -351,6 +389,18 @@ def score_of(mode, v1, weight, features):
         (linear("weight * features['price'] + OUTSIDE") + "\nOUTSIDE = tf.Variable(1.0, name='outside')", "outside:0"),
         (linear("weight * tf.random.shuffle(features['price'])"), "no checkpoint can hold: RandomShuffle"),
         (linear("weight * features['price'] + tf.random.normal([])"), "draws random numbers where it predicts"),
+        (
+            DRAWS.replace("uniform([], seed=seeds)", "uniform([], seed=seeds) * keras.random.uniform([], seed=seeds)"),
+            "seed_generator_state is updated twice: layers with such state may be called once",
+        ),
+        (
+            linear("keras.layers.Dropout(0.5, name='d')(features['price'], training=True) * weight"),
+            r"seed_generator_state\n.*instead of a Dropout layer, .*tf\.nn\.dropout",
+        ),
+        (
+            linear(before="tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([0], [1.0]), 3.0)"),
+            "uses lookup tables, which nobody initializes here",
+        ),
         (linear("v1.layers.dense(features['price'][:, None], 1)[:, 0]"), "raised AttributeError: .*Keras 3"),
     ],
 )
@@ -370,6 +420,17 @@ def test_another_number_of_rows_is_told(lab: Any, estimator: Any) -> None:
     executor = estimator(linear(predictions="{'probabilities': tf.sigmoid(score)[:3]}"))
     with pytest.raises(TrainingError, match="gave 3 probabilities for 5 rows"):
         executor.predict(lab.batch(FEATURES, 5))
+
+
+def test_an_operation_that_fails_is_an_error_that_names_the_model(lab: Any, estimator: Any) -> None:
+    executor = estimator(linear("weight + tf.gather([0.0] * 5, tf.cast(features['price'], tf.int32))"))
+    for step in (executor.predict, lambda batch: executor.train(batch, lab.step())):
+        with pytest.raises(TrainingError, match=r"model my_estimator:model_fn: indices\[1\] = 7 is not in \[0, 5\)$"):
+            step(rows([0.0, 7.0], [1.0, 1.0]))
+
+
+def test_a_function_may_still_name_the_config_of_an_estimator(estimator: Any) -> None:
+    estimator(linear(before="assert config is None").replace("mode, params)", "mode, params, config)"))
 
 
 def test_two_features_of_one_name_are_refused(estimator: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -187,7 +188,8 @@ def test_an_export_scores_like_the_trainer(lab: Any, fit: Any, tmp_path: Path) -
     np.testing.assert_allclose(found, executor.predict(batch)["click"], atol=1e-6)
 
 
-def test_tables_in_layers_are_state(lab: Any, fit: Any) -> None:
+@pytest.mark.parametrize("held", ["{}", "[{}]", "{{'counter': {}}}"], ids=["attribute", "list", "dictionary"])
+def test_tables_in_layers_are_state(lab: Any, fit: Any, held: str) -> None:
     """`Counter` stands for a table of custom operations: it counts the batches that were trained."""
     text = """
 import keras
@@ -206,11 +208,12 @@ class Counter:
 class Counting(keras.layers.Layer):
     def __init__(self):
         super().__init__()
-        self.table = Counter()
+        counter = Counter()
+        self.batches, self.table = counter.batches, HELD
 
     def call(self, x, training=False):
         if training:
-            with tf.control_dependencies([self.table.batches.assign_add(1)]):
+            with tf.control_dependencies([self.batches.assign_add(1)]):
                 return tf.identity(x)
         return x
 
@@ -228,7 +231,7 @@ def build(features, width):
     model.compile("sgd", "binary_crossentropy")
     return model
 """
-    executor = fit(text)
+    executor = fit(text.replace("HELD", held.format("counter")))
     lab.train(executor, FEATURES, range(3))
     saved = lab.save(executor)
     lab.train(executor, FEATURES, range(2))
@@ -282,6 +285,7 @@ def wild(truth, found):
             model("tf.concat([score, score], 1)"),
             r"returned float32 \[3, 2\]; expected is probabilities: floats \[rows\]",
         ),
+        (model("tf.squeeze(sigmoid(score))"), r"returned float32 \[\?\]; expected is probabilities"),
         (model("{'clack': score}"), r"returned {clack: float32 \[3, 1\]}"),
     ],
 )
@@ -308,6 +312,26 @@ def test_another_number_of_rows_is_told(lab: Any, fit: Any) -> None:
     executor = fit(model("sigmoid(score)[:3]"))
     with pytest.raises(TrainingError, match="gave 3 probabilities for 5 rows"):
         executor.predict(lab.batch(FEATURES, 5))
+
+
+def test_an_operation_that_fails_is_an_error_that_names_the_model(lab: Any, fit: Any) -> None:
+    executor = fit(model().replace('x["user"] % 10', 'x["user"] % 20'))
+    ids, price = np.array([[3], [12]]), {"price": np.ones(2, np.float32)}
+    batch = EncodedBatch(ids, {}, price, {"click": np.ones(2, np.float32)})
+    for step in (executor.predict, lambda batch: executor.train(batch, lab.step())):
+        with pytest.raises(TrainingError, match=r"model my_models:build: indices\[1\] = 12 is not in \[0, 10\)$"):
+            step(batch)
+
+
+def test_what_fails_in_training_alone_is_told_without_where_each_line_of_keras_is(lab: Any, fit: Any) -> None:
+    text = model("sigmoid(score + tf.gather([0.0], tf.fill([1], int(training))))").replace(
+        "(self, x)", "(self, x, training=False)"
+    )
+    executor = fit(text)
+    with pytest.raises(
+        TrainingError, match=r"fit of my_models:build raised .* after 0 batches: indices\[0\] = 1 is not in \[0, 1\)$"
+    ):
+        executor.train(lab.batch(FEATURES, 4, labelled=1.0), lab.step())
 
 
 def test_tables_of_the_host_are_refused(fit: Any) -> None:
@@ -372,6 +396,20 @@ def train(model, dataset, callbacks):
     if "asks for another one" in message or "returned" in message:
         assert "give `fit` the callbacks as they are" in str(caught.value)
     executor.close()
+
+
+def test_a_loop_that_raises_at_its_end_leaves_nothing_of_the_jobs(
+    lab: Any, fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    executor = fit(
+        model(more=f"def train(model, dataset, callbacks):\n    {FIT}callbacks)\n    1 / 0"), loop="my_models:train"
+    )
+    assert os.environ["TF_CONFIG"] != "{}"
+    executor.train(lab.batch(FEATURES, 4, labelled=1.0), lab.step())
+    with pytest.raises(TrainingError, match="my_models:train raised ZeroDivisionError after 1 batches"):
+        executor.close()
+    assert os.environ["TF_CONFIG"] == "{}"
 
 
 def test_a_loop_that_hangs_at_its_end_is_told_in_time(lab: Any, fit: Any) -> None:

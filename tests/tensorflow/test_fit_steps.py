@@ -69,6 +69,19 @@ def train_step(self, data):
 """
 
 
+FILLS = """
+def filled(self, x):
+    keys = tf.ensure_shape(tf.cast(x[:, 0], tf.int32), [None])
+    with tf.control_dependencies([self.t.insert(keys, x[:, 0])]):
+        return tf.reshape(self.t.lookup(keys), [-1, 1])
+"""
+MAKES = """
+def train_step(self, data):
+    self.late(data[0]["price"][:, None])
+    return super().train_step(data)
+"""
+
+
 @pytest.mark.parametrize(
     ("init", "hidden", "more", "message"),
     [
@@ -88,9 +101,22 @@ def train_step(self, data):
             "of stepped:build uses variables that Keras does not know, nor a checkpoint: seen:0",
         ),
         ("self.other = keras.optimizers.Adam(0.1)", "x", TWO, "nor a checkpoint: .*momentum"),
+        (
+            "self.t = tf.lookup.experimental.MutableHashTable(tf.int32, tf.float32, 0.0)",
+            "x + self.filled(x)",
+            FILLS,
+            r"nor a checkpoint: a lookup table \(LookupTableInsertV2\)",
+        ),
+        (
+            "self.late = keras.layers.Dense(1, name='late', trainable=False)",
+            "x",
+            MAKES,
+            "makes variables that a resumed run would not have yet: .*late",
+        ),
     ],
-    ids=["tf.random", "tf.nn", "global seed", "generator", "counter", "second optimizer"],
+    ids=["tf.random", "tf.nn", "global seed", "generator", "counter", "second optimizer", "filled", "late"],
 )
+@pytest.mark.filterwarnings("ignore:.build... was called on layer")
 def test_state_that_only_training_uses_and_no_checkpoint_holds_is_told_before_anything_is_trained(
     lab: Any, fit: Any, init: str, hidden: str, more: str, message: str
 ) -> None:
@@ -107,13 +133,15 @@ def test_state_that_only_training_uses_and_no_checkpoint_holds_is_told_before_an
         ("self.g = keras.random.SeedGenerator(1)", "x + keras.random.normal(tf.shape(x), seed=self.g)"),
         ("self.d = keras.layers.Dropout(0.5)", "self.d(x, training=True)"),
         ("self.n = self.add_weight(shape=(), trainable=False)", "x / (1 + self.n.assign(self.n + 1))"),
+        ("self.b = keras.layers.BatchNormalization()", "self.b(x, training=True)"),
         (
             "self.t = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([0, 1], [1.0, 2.0]), 3.0)",
             "x * self.t.lookup(tf.cast(x > 0, tf.int32))",
         ),
     ],
-    ids=["seed generator", "dropout", "weight", "constant table"],
+    ids=["seed generator", "dropout", "weight", "only in training", "constant table"],
 )
+@pytest.mark.filterwarnings("ignore:.build... was called on layer")
 def test_state_that_keras_knows_goes_on_from_a_checkpoint(lab: Any, fit: Any, init: str, hidden: str) -> None:
     text = module(init, hidden)
     straight = fit(text)

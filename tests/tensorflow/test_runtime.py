@@ -143,6 +143,18 @@ def test_keras_that_was_configured_so_elsewhere_is_refused_too(lab: Any, monkeyp
         lab.executor(lab.plain)
 
 
+@pytest.mark.parametrize("switch", ["disable_v2_behavior", "disable_eager_execution"])
+@pytest.mark.parametrize("options", [{"model_fn": "old:f"}, {"model": "old:f"}, {"model": "old:f", "loop": "fit"}])
+def test_a_module_that_switches_tensorflow_to_version_1_is_told_what_to_take_out(
+    tmp_path: Path, switch: str, options: dict[str, str]
+) -> None:
+    (tmp_path / "old.py").write_text(f"import tensorflow.compat.v1 as tf\ntf.{switch}()\ndef f(*a, **b): ...\n")
+    script = f"\ntry:\n    setup(**{options})\nexcept ConfigError as error:\n    print(error)"
+    found = ran(script, PYTHONPATH=str(tmp_path))
+    assert "the module of old:f makes all of TensorFlow behave as version 1" in found
+    assert "take tf.disable_v2_behavior() and" in found
+
+
 def test_nothing_is_printed_where_all_is_well() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SETUP + "setup().close()"],

@@ -50,9 +50,15 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
     else:
         model = custom_model(options, features)
     rows = row_source(options, context, model)
-    optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
-    try:
+
+    def learner() -> Learner:
+        optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
         return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction, options.threads)
+
+    try:
+        made, found = len(model.variables), learner()
+        # Layers that only training calls were made as it was traced, and have to be trained too.
+        return found if len(model.variables) == made else learner()
     except TrainingError as error:
         # Tracing it for any number of rows, which is more than trying it.
         raise fault("executor.model", error.message, error.hint) from error

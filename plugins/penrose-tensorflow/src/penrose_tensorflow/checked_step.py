@@ -21,12 +21,12 @@ __all__ = ["check_step"]
 
 def check_step(model: keras.Model, name: str, known: Callable[[], Iterable[Any]]) -> None:
     """Have each trace of `model.train_step` raise `TrainingError` where it uses state that is not `known`,
-    or another optimizer than the model has now.
+    makes variables, or has another optimizer than the model has now.
 
     `known`: variables, asked for when the step has been traced, for Keras makes metrics meanwhile. Steps that Keras
     does not trace (`run_eagerly`) are not looked at.
     """
-    step, optimizer = model.train_step, model.optimizer
+    step, optimizer, variables = model.train_step, model.optimizer, len(model.variables)
 
     def checked(data: Any) -> Any:
         if model.optimizer is not optimizer:
@@ -35,6 +35,12 @@ def check_step(model: keras.Model, name: str, known: Callable[[], Iterable[Any]]
                 hint="compile the model in the function that returns it, and not in the loop",
             )
         found = step(data)
+        if len(model.variables) > variables:
+            raise TrainingError(
+                f"the training step of {name} makes variables that a resumed run would not have yet: "
+                + ", ".join(variable.path for variable in model.variables[variables:]),
+                hint="make them in the model's __init__, or where it is called, in training or not",
+            )
         graph = tf.compat.v1.get_default_graph()
         if not tf.executing_eagerly():
             _check(graph, name, known())

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from penrose_host.errors import TrainingError
+from penrose_tensorflow.failures import failures
 
 __all__ = ["Compiled"]
 
@@ -37,10 +37,8 @@ class Compiled:
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Raises `TrainingError` where an operation fails."""
-        try:
+        with failures(self._name):
             found: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
                 args=[*tensors, *self._captured], Tout=self._types, f=self.traced, executor_type=self._executor
             )
-        except tf.errors.OpError as error:
-            raise TrainingError(f"TensorFlow failed in the model {self._name}: {error.message}") from error
         return found

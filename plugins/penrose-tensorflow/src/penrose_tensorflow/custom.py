@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,10 @@ import tensorflow as tf
 from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.executors.functions import different_names, fault, function
 from penrose_host.interfaces import FeatureSpec
+from penrose_tensorflow.failures import raised
+from penrose_tensorflow.layers import lookup_tables
 from penrose_tensorflow.options import TensorflowOptions
+from penrose_tensorflow.runtime import eager
 
 __all__ = ["Custom", "custom_model"]
 
@@ -38,6 +40,10 @@ class Custom:
         return list(self.model.variables)
 
     @property
+    def kept(self) -> list[Any]:
+        return [variable.value for variable in self.model.variables] + lookup_tables(self.model)
+
+    @property
     def losses(self) -> list[tf.Tensor]:
         return list(self.model.losses)
 
@@ -49,7 +55,7 @@ class Custom:
             found: Any = self.model(inputs, training=training)
         except Exception as error:
             raise TrainingError(
-                f"the model of {self.name} raised {_raised(error)} for {_count(rows)} rows",
+                f"the model of {self.name} raised {raised(error)} for {_count(rows)} rows",
                 hint=f"its input has {', '.join(inputs)}",
             ) from error
         if isinstance(found, Mapping) and found.keys() == set(self.heads):
@@ -72,13 +78,6 @@ class Custom:
         same = tf.debugging.assert_equal(tf.shape(logits)[0], tf.shape(slots)[0], message)
         with tf.control_dependencies([] if same is None else [same]):
             return tf.ensure_shape(tf.identity(logits), [None, len(self.heads)])
-
-
-def _raised(error: Exception) -> str:
-    """What was raised, without what Keras puts around it: the arguments, and codes of a terminal."""
-    text = str(error.args[0] if error.args else error)
-    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
-    return f"{type(error).__name__}: {bold[1] if bold else text}"
 
 
 def _float32(logits: tf.Tensor) -> tf.Tensor:
@@ -106,11 +105,12 @@ def custom_model(options: TensorflowOptions, features: FeatureSpec) -> Custom:
     """Call the user's function and try its model on zeros. Raises `ConfigError`, naming it, for whatever fails."""
     different_names(_PLACE, features)
     build = function(_PLACE, options.model)
+    eager(_PLACE, options.model)
     try:
         made = build(features, width=options.width, **options.model_options)
     except Exception as error:
         raise _fault(
-            f"{options.model} raised {_raised(error)}", "it is called as function(features, width=…, **model_options)"
+            f"{options.model} raised {raised(error)}", "it is called as function(features, width=…, **model_options)"
         ) from error
     if not isinstance(made, keras.Model):
         raise _fault(f"{options.model} returned a {type(made).__name__}, not a keras.Model")

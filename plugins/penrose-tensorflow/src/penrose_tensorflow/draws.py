@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["random_operations", "stateful_draws", "with_counted_draws"]
+__all__ = ["kinds", "random_operations", "stateful_draws", "with_counted_draws"]
 
 _STATELESS = {
     "RandomUniform": "StatelessRandomUniform",
@@ -44,9 +44,14 @@ def random_operations(function: Any) -> tuple[set[str], set[str]]:
 
 def stateful_draws(graph: Any) -> set[str]:
     """Kinds of the random operations of a graph, which may still be under construction."""
+    return kinds(graph) & {*_STATELESS, *_OTHERS}
+
+
+def kinds(graph: Any) -> set[str]:
+    """Kinds of all operations of a graph, in branches and functions too."""
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
-    return {node.op for node in nodes} & {*_STATELESS, *_OTHERS}
+    return {node.op for node in nodes}
 
 
 def with_counted_draws(function: Any, steps: tf.Variable) -> Any:

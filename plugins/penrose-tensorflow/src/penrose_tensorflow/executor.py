@@ -87,12 +87,14 @@ class TensorflowExecutor(Executor):
 
     def close(self) -> None:
         learner = self.__dict__.pop("_learner", None)
-        if learner is not None:
-            learner.close()
-        if self._before is not None:
-            (value,) = self._before
-            self._before = None
-            if value is None:
-                os.environ.pop(_CLUSTER, None)
-            else:
-                os.environ[_CLUSTER] = value
+        try:
+            if learner is not None:
+                learner.close()
+        finally:
+            if self._before is not None:
+                (value,) = self._before
+                self._before = None
+                if value is None:
+                    os.environ.pop(_CLUSTER, None)
+                else:
+                    os.environ[_CLUSTER] = value

@@ -17,10 +17,13 @@ from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.checked_step import check_step
+from penrose_tensorflow.failures import failures, raised, said
+from penrose_tensorflow.layers import held_by_layers, lookup_tables
 from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
+from penrose_tensorflow.runtime import eager
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
@@ -75,7 +78,8 @@ class FitLearner(Learner):
     # -- what the host asks -----------------------------------------------------------------------
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        columns = self._score(*(tensor(array) for array in self.columns.arrays(batch))).numpy()
+        with failures(self.name):
+            columns = self._score(*(tensor(array) for array in self.columns.arrays(batch))).numpy()
         return by_head(columns, self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:  # noqa: ARG002 - all state is this process's
@@ -104,12 +108,11 @@ class FitLearner(Learner):
         return {part: {str(at): kept.value for at, kept in enumerate(found)} for part, found in parts.items()}
 
     def tables(self) -> Mapping[str, Stateful]:
-        """Those of the model's layers that live in memory of their own, as attributes of the layers."""
+        """Those of the model's layers that live in memory of their own."""
         found: dict[int, Stateful] = {}
-        for layer in self.model._flatten_layers():
-            for held in vars(layer).values():
-                if callable(getattr(held, "state", None)) and callable(getattr(held, "load_state", None)):
-                    found[id(held)] = held
+        for held in held_by_layers(self.model):
+            if callable(getattr(held, "state", None)) and callable(getattr(held, "load_state", None)):
+                found[id(held)] = held
         return {str(place): table for place, table in enumerate(found.values())}
 
     def identity(self) -> Mapping[str, Any]:
@@ -117,11 +120,15 @@ class FitLearner(Learner):
 
     def serving(self) -> tf.Module:
         # Not the model itself: Keras would export it too, with a signature of its own.
-        kept, frozen = self.model.variables, [table.frozen() for table in self.tables().values()]
-        return NamedServing(self.columns, self._scores, [variable.value for variable in kept], frozen)
+        kept = [variable.value for variable in self.model.variables] + lookup_tables(self.model)
+        return NamedServing(self.columns, self._scores, kept, [table.frozen() for table in self.tables().values()])
 
     def close(self) -> None:
-        self._loop.close()
+        try:
+            self._loop.close()
+        except PenroseError:
+            _FAILED.append(self._fed)
+            raise
         if self._fed is not None:
             # Keras leaves its iterators in reference cycles. They have to go before what they read.
             gc.collect()
@@ -133,10 +140,10 @@ class FitLearner(Learner):
         self._fed = self._dataset(loop)
         try:
             self._run(self.model, self._fed, [_Acknowledging(loop, self.model, self._settled)])
-        except tf.errors.InvalidArgumentError as error:
+        except tf.errors.OpError as error:
             if _NOT_FINITE in str(error):
                 raise self._not_finite() from None
-            raise
+            raise type(error)(error.node_def, error.op, said(error)) from error
 
     def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
         heads = tf.TensorSpec([len(self.heads), None], tf.float32)
@@ -183,7 +190,14 @@ class FitLearner(Learner):
         return known
 
     def _scores(self, *tensors: tf.Tensor) -> tf.Tensor:
-        return stacked(self.model(self.columns.by_name(tensors), training=False), self.heads)
+        found = self.model(self.columns.by_name(tensors), training=False)
+        columns = stacked(found, self.heads)
+        if columns is None:
+            raise self._not_expected(found)
+        return columns
+
+    def _training(self, *tensors: tf.Tensor) -> Any:
+        return self.model(self.columns.by_name(tensors), training=True)
 
     def _built(self) -> Any:
         """Make all variables; what the model returns."""
@@ -193,12 +207,15 @@ class FitLearner(Learner):
             self._check(outputs)
             # Traced here and now, for any number of rows. (Keras too keeps AutoGraph out of its steps.)
             self._score = tf.function(self._scores, autograph=False).get_concrete_function(*self.columns.specs)
+            if not self.model.run_eagerly:
+                # Makes the variables that only training makes.
+                tf.function(self._training, autograph=False).get_concrete_function(*self.columns.specs)
         except ConfigError:
             raise
         except Exception as error:
             raise fault(
                 _MODEL,
-                f"the model of {self.name} raised {type(error).__name__}: {error}",
+                f"the model of {self.name} raised {raised(error)}",
                 f"its input has {', '.join(inputs)}",
             ) from error
         if unknown := unknown_variables(self._score.graph, self._known()):
@@ -215,7 +232,6 @@ class FitLearner(Learner):
         return outputs
 
     def _check(self, outputs: Any) -> None:
-        several = len(self.heads) > 1
         odd = [head for head in self.heads if not _SCOPE.fullmatch(head)]
         if odd and isinstance(outputs, Mapping) and self.model.loss is not None:
             raise fault(
@@ -223,11 +239,14 @@ class FitLearner(Learner):
                 f"Keras cannot name the loss of a label {odd[0]!r}, which the model of {self.name} returns a dict for",
                 "give the label a name of ASCII letters, digits and _ . - in the job",
             )
-        if stacked(outputs, self.heads) is not None and (isinstance(outputs, Mapping) or not several):
-            return
+        if stacked(outputs, self.heads) is None or (len(self.heads) > 1 and not isinstance(outputs, Mapping)):
+            raise self._not_expected(outputs)
+
+    def _not_expected(self, outputs: Any) -> ConfigError:
+        several = len(self.heads) > 1
         expected = f"a dict of {', '.join(self.heads)}, each" if several else "probabilities:"
         given = f"the model of {self.name} returned {described(outputs)}"
-        raise fault(_MODEL, f"{given}; expected is {expected} floats [rows] or [rows, 1]")
+        return fault(_MODEL, f"{given}; expected is {expected} floats [rows] or [rows, 1]")
 
     def _check_tables(self) -> None:
         """Keras differentiates its own variables, and would leave tables that take gradients at their first rows."""
@@ -293,12 +312,13 @@ def _fit(model: keras.Model, dataset: tf.data.Dataset, callbacks: list[keras.cal
 def _model(options: TensorflowOptions, features: FeatureSpec) -> keras.Model:
     """What the user's function returns, if it can be trained. Raises `ConfigError`."""
     make = function(_MODEL, options.model)
+    eager(_MODEL, options.model)
     try:
         model = make(features, width=options.width, **options.model_options)
     except Exception as error:
         raise fault(
             _MODEL,
-            f"{options.model} raised {type(error).__name__}: {error}",
+            f"{options.model} raised {raised(error)}",
             "it is called as function(features, width=…, **model_options)",
         ) from error
     if not isinstance(model, keras.Model):

@@ -46,6 +46,10 @@ class Model(Protocol):
     def losses(self) -> list[tf.Tensor]:
         """What regularizers add to the loss of the last call."""
 
+    @property
+    def kept(self) -> list[Any]:
+        """All that scoring reads, to be tracked by an export."""
+
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor: ...
 
 
@@ -184,5 +188,4 @@ class GraphLearner(Learner):
         def logits(given: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
             return self.model.logits(given, numeric, training=False)
 
-        variables = [variable.value for variable in self.model.variables]
-        return Servable(self.layout.features, self.rows.exported(), logits, variables)
+        return Servable(self.layout.features, self.rows.exported(), logits, self.model.kept)

@@ -14,15 +14,18 @@ from penrose_host.batch import StepResult
 from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
-from penrose_tensorflow.draws import random_operations, with_counted_draws
+from penrose_tensorflow.draws import kinds, random_operations, with_counted_draws
 from penrose_tensorflow.embedded import EmbeddedColumns
 from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
+from penrose_tensorflow.failures import failures, raised
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
+from penrose_tensorflow.runtime import eager
 from penrose_tensorflow.servable import Servable
 from penrose_tensorflow.shared import SharedVariables
 from penrose_tensorflow.tensors import tensor
+from penrose_tensorflow.updates import updates_of_layers
 
 if TYPE_CHECKING:
     from penrose_host.batch import EncodedBatch, Float32, StepInfo
@@ -49,6 +52,7 @@ class ModelFnLearner(Learner):
             NamedColumns(features, _PLACE) if rows is None else EmbeddedColumns(self.layout, rows)
         )
         self._function = function(_PLACE, options.model_fn)
+        eager(_PLACE, options.model_fn)
         self._params = dict(options.model_options)
         self._shared = SharedVariables()
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")
@@ -63,8 +67,9 @@ class ModelFnLearner(Learner):
     # -- what the host asks -----------------------------------------------------------------------
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        found = self._probabilities(*map(tensor, self.columns.arrays(batch)))
-        return by_head(found.numpy(), self.heads, len(batch), self._not_probabilities)
+        with failures(self.name):
+            found = self._probabilities(*map(tensor, self.columns.arrays(batch))).numpy()
+        return by_head(found, self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
         # Not the scores of the training graph: in one like it, what is read may have been updated already.
@@ -79,7 +84,8 @@ class ModelFnLearner(Learner):
         labelled = taken(batch, rows)
         columns = self.columns.arrays(labelled, train=True)
         before = [variable.value() for variable in self._variables]
-        loss, *gradient = self._step(*map(tensor, columns), tensor(self.layout.targets(labelled).T))
+        with failures(self.name):
+            loss, *gradient = self._step(*map(tensor, columns), tensor(self.layout.targets(labelled).T))
         checks = [math.isfinite(loss.numpy()), bool(self._finite())]
         checks += [bool(np.isfinite(each.numpy()).all()) for each in gradient]
         if not all(checks):
@@ -123,7 +129,12 @@ class ModelFnLearner(Learner):
             raise
         except Exception as error:
             hint = "it is called as (features, labels, mode, params); params are `model_options`"
-            raise self._fault(f"raised {type(error).__name__}: {error}", hint) from error
+            raise self._fault(f"raised {raised(error)}", hint) from error
+        if any(kind.startswith("LookupTable") for kind in kinds(traced.graph)):
+            raise self._fault(
+                "uses lookup tables, which nobody initializes here",
+                "look values up in a tensor (tf.gather, tf.searchsorted), or let the job's features do it",
+            )
         if unknown := unknown_variables(traced.graph, self._shared.variables.values()):
             raise self._fault(
                 f"reads variables that were made outside of it, and no checkpoint holds: {unknown}",
@@ -144,7 +155,8 @@ class ModelFnLearner(Learner):
     def _train_graph(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         *columns, targets = tensors
         labels = targets[0] if len(self.heads) == 1 else {head: targets[at] for at, head in enumerate(self.heads)}
-        spec = self._spec(columns, labels, ModeKeys.TRAIN)
+        with updates_of_layers() as updates:
+            spec = self._spec(columns, labels, ModeKeys.TRAIN)
         loss, train_op = spec.loss, spec.train_op
         if not tf.is_tensor(loss) or not loss.dtype.is_floating or loss.shape.rank not in (0, None):
             raise self._fault(f"returned {described(loss)} as `loss` in TRAIN; expected is a float without dimensions")
@@ -154,7 +166,7 @@ class ModelFnLearner(Learner):
                 "an optimizer of tf.compat.v1.train gives one: .minimize(loss, global_step=…)",
             )
         gradient = [] if self.rows is None else tf.gradients(loss, columns[:1])
-        with tf.control_dependencies([train_op]):
+        with tf.control_dependencies([train_op, *updates]):
             return [tf.identity(loss), *(tf.convert_to_tensor(rows) for rows in gradient if rows is not None)]
 
     def _predict_graph(self, *tensors: tf.Tensor) -> tf.Tensor:
@@ -163,7 +175,8 @@ class ModelFnLearner(Learner):
         if more := list(self._shared.variables)[made:]:
             raise self._fault(
                 f"makes variables in PREDICT that it does not make in TRAIN: {', '.join(more)}",
-                "variables are shared by name: give layers names, and build the same model in both modes",
+                "variables are shared by name: give layers names, and build the same model in both modes; instead of "
+                "a Dropout layer, whose generator has no name, use tf.nn.dropout",
             )
         given = predictions
         if isinstance(predictions, Mapping) and "probabilities" in predictions:
@@ -182,6 +195,7 @@ class ModelFnLearner(Learner):
 
     def _spec(self, columns: Sequence[tf.Tensor], labels: Any, mode: str) -> EstimatorSpec:
         given = {"features": self.columns.by_name(columns), "labels": labels, "mode": mode, "params": self._params}
+        given["config"] = None  # of tf.estimator, for functions that still name it
         accepted = inspect.signature(self._function).parameters
         spec = self._function(**{name: value for name, value in given.items() if name in accepted})
         if not isinstance(spec, EstimatorSpec):

@@ -22,6 +22,10 @@ class Named(keras.Model):  # type: ignore[misc]  # Keras has no types
 
     width: int
 
+    @property
+    def kept(self) -> list[Any]:
+        return [variable.value for variable in self.variables]
+
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor:  # noqa: ARG002
         """None of these acts differently in training."""
         return self(slots, numeric)

@@ -60,4 +60,14 @@ class TensorflowOptions(ModelOptions):
             raise ValueError(f"a `model_fn` is trained by the host's loop, not by `loop: {self.loop}`")
         if self.model_fn is None and self.loop != "host" and self.model in MODELS:
             raise ValueError(f"`loop: {self.loop}` trains a compiled Keras model of your own: model: module:function")
+        if self.loop != "host":
+            self._unused(f"loop: {self.loop}", "optimizer", "dense_optimizer", "reduction")
+        if self.model_fn is not None:
+            self._unused("model_fn", "dense_optimizer", "reduction")
         return self
+
+    def _unused(self, what: str, *names: str) -> None:
+        fields = TensorflowOptions.model_fields
+        given = [name for name in names if getattr(self, name) != fields[name].default]
+        if given:
+            raise ValueError(f"`{what}` brings its own loss and optimizer; take out {', '.join(given)}")

@@ -9,11 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from penrose_host.errors import TrainingError
+from penrose_tensorflow.draws import kinds
 
 if TYPE_CHECKING:
     from penrose_host.batch import Float32
 
 __all__ = ["by_head", "described", "finite", "log_losses", "stacked", "unknown_variables"]
+
+_FILLS_TABLES = {"LookupTableInsertV2", "LookupTableRemoveV2", "LookupTableImportV2"}
 
 
 def stacked(found: Any, heads: Sequence[str]) -> tf.Tensor | None:
@@ -77,7 +80,7 @@ def finite(variables: Iterable[tf.Variable]) -> Callable[[], tf.Tensor]:
 
 
 def unknown_variables(graph: Any, known: Iterable[Any]) -> str:
-    """Names of the variables that a graph uses beside those that are `known`, which checkpoints hold."""
+    """What a graph uses that no checkpoint holds: variables beside those that are `known`, lookup tables it fills."""
     handles = {id(variable.handle) for variable in known}
     # Under construction it has them in the second place only; there is no public one.
     read = [*graph.variables, *getattr(graph, "_watched_variables", ())]
@@ -88,7 +91,7 @@ def unknown_variables(graph: Any, known: Iterable[Any]) -> str:
         data = getattr(outer, "_handle_data", None)
         if id(outer) not in handles and data is not None and data.is_set:
             found[names.get(id(outer), "one without a name")] = None
-    return ", ".join(found)
+    return ", ".join([*found, *(f"a lookup table ({kind})" for kind in sorted(kinds(graph) & _FILLS_TABLES))])
 
 
 def log_losses(scores: Mapping[str, Float32], targets: Float32) -> dict[str, float]:

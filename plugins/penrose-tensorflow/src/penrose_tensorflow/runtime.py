@@ -8,10 +8,11 @@ import keras
 import tensorflow as tf
 
 from penrose_host.errors import ConfigError
+from penrose_host.executors.functions import fault
 from penrose_tensorflow.executor import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
-__all__ = ["prepare"]
+__all__ = ["eager", "prepare"]
 
 _OLDEST = "2.21"
 
@@ -31,6 +32,17 @@ def prepare(options: TensorflowOptions, seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
     # Seeds Python's and NumPy's generators too: Keras takes the seeds of layers from them.
     keras.utils.set_random_seed(seed % 2**32)
+
+
+def eager(place: str, name: str) -> None:
+    """Raises `ConfigError` where the user's module, now that it is imported, has switched TensorFlow to version 1."""
+    if not tf.executing_eagerly():
+        raise fault(
+            place,
+            f"the module of {name} makes all of TensorFlow behave as version 1",
+            "take tf.disable_v2_behavior() and tf.disable_eager_execution() out: what tensorflow.compat.v1 has works "
+            "without them",
+        )
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,4 +1,7 @@
-"""`KvVariable`: a dynamic embedding table that TensorFlow trains, eagerly and in graphs."""
+"""`KvVariable`: a dynamic embedding table that TensorFlow trains, eagerly and in graphs.
+
+One class, with a method for each operation: that is what makes it long.
+"""
 
 from __future__ import annotations
 

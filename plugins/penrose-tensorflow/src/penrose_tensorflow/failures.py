@@ -1,0 +1,37 @@
+"""What TensorFlow raises while it runs, as the host tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+from penrose_host.errors import TrainingError
+
+__all__ = ["failures", "raised", "said"]
+
+#: What TensorFlow puts around what an operation said: which node of which function it was.
+_NODES = re.compile(r"\s*\[\[\{\{.*?\}\}\]\]|\s*\[Op:[^\]]*\]|^\{\{.*?\}\} ")
+
+
+@contextmanager
+def failures(name: str) -> Iterator[None]:
+    """Within it an operation that fails is a `TrainingError` that names the model."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise TrainingError(f"TensorFlow failed in the model {name}: {said(error)}") from error
+
+
+def said(error: tf.errors.OpError) -> str:
+    """What the operation said. Before it stands, for some, where each of the lines of Python is that led to it."""
+    last = error.message.rstrip().rpartition("\n\n")[2].rpartition("<stack traces unavailable>\n")[2]
+    return _NODES.sub("", last).strip() or error.message
+
+
+def raised(error: Exception) -> str:
+    """What was raised, without what Keras puts around it: the arguments, and codes of a terminal."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error.args[0] if error.args else error), re.DOTALL)
+    return f"{type(error).__name__}: {bold[1] if bold else error}"
