@@ -125,7 +125,7 @@ def test_state_that_only_training_uses_and_no_checkpoint_holds_is_told_before_an
 def test_variables_that_only_a_step_makes_are_told_before_anything_is_trained(lab: Any, fit: Any) -> None:
     executor = fit(module("self.late = keras.layers.Dense(1, name='late', trainable=False)", more=MAKES))
     before = [weight.numpy().tolist() for weight in executor._learner.model.trainable_weights]
-    with pytest.raises(TrainingError, match="makes variables that a resumed run would not have yet: .*late"):
+    with pytest.raises(TrainingError, match=r"makes variables that a resumed run would not have yet: .*late"):
         executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
     assert [weight.numpy().tolist() for weight in executor._learner.model.trainable_weights] == before
 
