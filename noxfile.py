@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import nox
 nox.options.sessions = ["lint", "tests", "wheels"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
+# CMake compiles one file at a time where nobody says otherwise.
+os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
 
 DISTRIBUTIONS = (
     ".",

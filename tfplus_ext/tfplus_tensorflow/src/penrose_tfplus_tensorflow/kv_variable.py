@@ -69,7 +69,7 @@ class KvVariable(tf.Module):
     ) -> None:
         super().__init__()
         self._own_name = name
-        self._token = object()  # hashable, as this is not, and without the memory that the handle keeps
+        self._token = object()  # what it is known by where its memory is not to be kept
         try:
             self._options = resolve(
                 width,
