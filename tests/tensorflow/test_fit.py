@@ -188,6 +188,22 @@ def test_an_export_scores_like_the_trainer(lab: Any, fit: Any, tmp_path: Path) -
     np.testing.assert_allclose(found, executor.predict(batch)["click"], atol=1e-6)
 
 
+def test_an_export_holds_lookup_tables_that_do_not_change(lab: Any, fit: Any, tmp_path: Path) -> None:
+    text = model("sigmoid(score + tf.ensure_shape(self.known.lookup(x['user'] % 3), [None])[:, None])").replace(
+        "        self.table =",
+        """        values = tf.lookup.KeyValueTensorInitializer(tf.constant([0, 1], tf.int64), [1.0, -2.0])
+        self.known = tf.lookup.StaticHashTable(values, 0.5)
+        self.table =""",
+    )
+    executor = fit(text)
+    lab.train(executor, FEATURES, range(3))
+    executor.export(tmp_path)
+    batch = lab.batch(FEATURES, 9)
+    serving = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    found = serving(ids=tf.constant(batch.ids), numeric_price=tf.constant(batch.numeric["price"]))["score_click"]
+    np.testing.assert_allclose(found, executor.predict(batch)["click"], atol=1e-6)
+
+
 @pytest.mark.parametrize("held", ["{}", "[{}]", "{{'counter': {}}}"], ids=["attribute", "list", "dictionary"])
 def test_tables_in_layers_are_state(lab: Any, fit: Any, held: str) -> None:
     """`Counter` stands for a table of custom operations: it counts the batches that were trained."""
