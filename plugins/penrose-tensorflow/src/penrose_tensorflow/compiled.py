@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from penrose_tensorflow.failures import failures
+from penrose_tensorflow.failures import failed
 
 __all__ = ["Compiled"]
 
@@ -37,8 +37,10 @@ class Compiled:
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Raises `TrainingError` where an operation fails."""
-        with failures(self._name):
+        try:
             found: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
                 args=[*tensors, *self._captured], Tout=self._types, f=self.traced, executor_type=self._executor
             )
+        except tf.errors.OpError as error:
+            raise failed(self._name, error) from error
         return found

@@ -12,7 +12,7 @@ from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.executors.functions import different_names, fault, function
 from penrose_host.interfaces import FeatureSpec
 from penrose_tensorflow.failures import raised
-from penrose_tensorflow.layers import lookup_tables
+from penrose_tensorflow.layers import kept
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.runtime import eager
 
@@ -41,7 +41,7 @@ class Custom:
 
     @property
     def kept(self) -> list[Any]:
-        return [variable.value for variable in self.model.variables] + lookup_tables(self.model)
+        return kept(self.model)
 
     @property
     def losses(self) -> list[tf.Tensor]:

@@ -17,8 +17,8 @@ from penrose_host.executors.functions import fault, function
 from penrose_host.executors.inputs import Layout
 from penrose_host.owned_loop import OwnedLoop
 from penrose_tensorflow.checked_step import check_step
-from penrose_tensorflow.failures import failures, raised, said
-from penrose_tensorflow.layers import held_by_layers, lookup_tables
+from penrose_tensorflow.failures import failed, raised, said
+from penrose_tensorflow.layers import held_by_layers, kept
 from penrose_tensorflow.learner import Learner, Stateful
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
@@ -78,8 +78,10 @@ class FitLearner(Learner):
     # -- what the host asks -----------------------------------------------------------------------
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        with failures(self.name):
+        try:
             columns = self._score(*(tensor(array) for array in self.columns.arrays(batch))).numpy()
+        except tf.errors.OpError as error:
+            raise failed(self.name, error) from error
         return by_head(columns, self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:  # noqa: ARG002 - all state is this process's
@@ -120,8 +122,8 @@ class FitLearner(Learner):
 
     def serving(self) -> tf.Module:
         # Not the model itself: Keras would export it too, with a signature of its own.
-        kept = [variable.value for variable in self.model.variables] + lookup_tables(self.model)
-        return NamedServing(self.columns, self._scores, kept, [table.frozen() for table in self.tables().values()])
+        frozen = [table.frozen() for table in self.tables().values()]
+        return NamedServing(self.columns, self._scores, kept(self.model), frozen)
 
     def close(self) -> None:
         try:

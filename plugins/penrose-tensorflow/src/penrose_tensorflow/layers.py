@@ -1,4 +1,4 @@
-"""What layers of Keras hold beside their variables."""
+"""What layers of Keras hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["held_by_layers", "lookup_tables"]
+__all__ = ["held_by_layers", "kept"]
 
 
 def held_by_layers(model: keras.Model) -> Iterator[Any]:
@@ -23,7 +23,8 @@ def held_by_layers(model: keras.Model) -> Iterator[Any]:
                 yield value
 
 
-def lookup_tables(model: keras.Model) -> list[Any]:
-    """TensorFlow's own tables of what does not change, which an export has to track."""
+def kept(model: keras.Model) -> list[Any]:
+    """What an export has to track of a model: its variables, and TensorFlow's own tables of what does not change."""
     kind = tf.saved_model.experimental.TrackableResource
-    return list({id(held): held for held in held_by_layers(model) if isinstance(held, kind)}.values())
+    tables = {id(held): held for held in held_by_layers(model) if isinstance(held, kind)}
+    return [*(variable.value for variable in model.variables), *tables.values()]

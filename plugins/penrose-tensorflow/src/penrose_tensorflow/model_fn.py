@@ -17,7 +17,7 @@ from penrose_host.executors.inputs import Layout
 from penrose_tensorflow.draws import kinds, random_operations, with_counted_draws
 from penrose_tensorflow.embedded import EmbeddedColumns
 from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
-from penrose_tensorflow.failures import failures, raised
+from penrose_tensorflow.failures import failed, raised
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.named import NamedColumns, NamedServing, taken
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
@@ -67,8 +67,10 @@ class ModelFnLearner(Learner):
     # -- what the host asks -----------------------------------------------------------------------
 
     def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        with failures(self.name):
+        try:
             found = self._probabilities(*map(tensor, self.columns.arrays(batch))).numpy()
+        except tf.errors.OpError as error:
+            raise failed(self.name, error) from error
         return by_head(found, self.heads, len(batch), self._not_probabilities)
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
@@ -84,8 +86,10 @@ class ModelFnLearner(Learner):
         labelled = taken(batch, rows)
         columns = self.columns.arrays(labelled, train=True)
         before = [variable.value() for variable in self._variables]
-        with failures(self.name):
+        try:
             loss, *gradient = self._step(*map(tensor, columns), tensor(self.layout.targets(labelled).T))
+        except tf.errors.OpError as error:
+            raise failed(self.name, error) from error
         checks = [math.isfinite(loss.numpy()), bool(self._finite())]
         checks += [bool(np.isfinite(each.numpy()).all()) for each in gradient]
         if not all(checks):

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from penrose_tensorflow.layers import kept
 from penrose_tensorflow.options import TensorflowOptions
 
 __all__ = ["DCN", "FM", "DeepFM", "Logistic", "Named", "named_model"]
@@ -24,7 +25,7 @@ class Named(keras.Model):  # type: ignore[misc]  # Keras has no types
 
     @property
     def kept(self) -> list[Any]:
-        return [variable.value for variable in self.variables]
+        return kept(self)
 
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor:  # noqa: ARG002
         """None of these acts differently in training."""
