@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Position
+    from penrose_host.contracts.batch import Position
 
 __all__ = [
     "BadRow",
@@ -256,3 +256,17 @@ class RunDirectoryError(PenroseError):
     def __init__(self, message: str, *, path: Path, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.path = path
+
+
+#: The most characters of an exception's own words.
+_LENGTH = 500
+
+
+def described(error: BaseException) -> str:
+    """`TypeError: its words`: on one line, printable, cut where they are long."""
+    words = " ".join(str(error).split())
+    # Control characters would act on the terminal, or on the program that reads the log.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words[:_LENGTH])
+    if len(words) > _LENGTH:
+        shown += f" … ({len(words) - _LENGTH:,} more characters)"
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

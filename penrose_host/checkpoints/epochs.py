@@ -9,9 +9,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from penrose_host.checkpoints.disk import sync_folder, write_failed, write_file
 from penrose_host.checkpoints.manifest import canonical
 from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, Fenced
+from penrose_host.storage.durable_files import sync_folder, write_failed, write_file
 
 __all__ = ["Epochs", "is_id", "parse_id", "superseded"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from penrose_host.checkpoints.disk import sync_folder, write_failed, write_file
 from penrose_host.checkpoints.manifest import canonical
-from penrose_host.cluster import Role
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.snapshots import Buffer, CheckpointReader, FileRef, SnapshotRef, SnapshotWriter
 from penrose_host.errors import CheckpointDamaged, CheckpointError
-from penrose_host.snapshots import Buffer, CheckpointReader, FileRef, SnapshotRef, SnapshotWriter
+from penrose_host.storage.durable_files import sync_folder, write_failed, write_file
 
 __all__ = ["FragmentWriter", "PartReader", "read_fragment", "read_verified"]
 

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from penrose_host.batch import Position
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.snapshots import FileRef
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.snapshots import FileRef
 
 __all__ = ["CheckpointInfo", "Manifest", "canonical"]
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penrose_host.batch import Position
-from penrose_host.checkpoints.disk import digest_file, hint_of, write_atomic, write_failed
 from penrose_host.checkpoints.epochs import Epochs, is_id, parse_id, superseded
 from penrose_host.checkpoints.fragments import FRAGMENT, FragmentWriter, PartReader, damaged, read_verified
 from penrose_host.checkpoints.manifest import CheckpointInfo, Manifest
-from penrose_host.cluster import Role
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.snapshots import CheckpointReader, FileRef
 from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
-from penrose_host.snapshots import CheckpointReader, FileRef
+from penrose_host.storage.durable_files import digest_file, hint_of, write_atomic, write_failed
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 

@@ -82,7 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         if name == chosen:
             importlib.import_module(f"{__name__}.{name}").add_arguments(command)
     if chosen not in COMMANDS and (chosen is not None or not {"-h", "--help"}.isdisjoint(arguments)):
-        from penrose_host.cli.brought import add_commands
+        from penrose_host.cli.plugin_commands import add_commands
 
         add_commands(subparsers, chosen)
     return parser.parse_args(arguments)
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     if "brought" not in options:
         status: int = options.command(options)
         return status
-    from penrose_host.cli.brought import run
+    from penrose_host.cli.plugin_commands import run
 
     return run(options.brought, options)
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
-from penrose_host.interfaces import Plugin
+from penrose_host.contracts.plugin import Plugin
 from penrose_host.plugins.index import Kind, Record
 from penrose_host.plugins.loading import load, load_command
 

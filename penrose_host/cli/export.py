@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
-    from penrose_host.display import Display
-    from penrose_host.exports import export_checkpoint
-    from penrose_host.plugins.blame import blaming
+    from penrose_host.monitoring.terminal import Display
+    from penrose_host.plugins.attribution import blaming
+    from penrose_host.training.export_command import export_checkpoint
 
     display, chosen = Display(format), options.checkpoint
     with blaming(resolved.plugins):

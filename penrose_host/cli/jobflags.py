@@ -11,7 +11,7 @@ from penrose_host.cli.common import add_option, add_restrictions, allowed_dists,
 
 if TYPE_CHECKING:
     from penrose_host.config.resolve import Resolved
-    from penrose_host.display import LogFormat
+    from penrose_host.monitoring.terminal import LogFormat
 
 __all__ = ["add_job", "add_log_format", "load_job", "log_format"]
 

@@ -10,7 +10,7 @@ from penrose_host.cli.common import add_traceback
 from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
 
 if TYPE_CHECKING:
-    from penrose_host.scoring import Scored
+    from penrose_host.training.scoring import Scored
 
 __all__ = ["add_arguments"]
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _predict(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
-    from penrose_host.display import Display
-    from penrose_host.plugins.blame import blaming
-    from penrose_host.scoring import score
+    from penrose_host.monitoring.terminal import Display
+    from penrose_host.plugins.attribution import blaming
+    from penrose_host.training.scoring import score
 
     display, chosen = Display(format), options.checkpoint
     with blaming(resolved.plugins):

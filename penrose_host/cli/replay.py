@@ -10,7 +10,7 @@ from penrose_host.cli.common import add_option, add_restrictions, add_traceback,
 from penrose_host.cli.jobflags import add_log_format, log_format
 
 if TYPE_CHECKING:
-    from penrose_host.replay import Replayed
+    from penrose_host.replays import Replayed
 
 __all__ = ["add_arguments"]
 
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     format = log_format(options)
-    from penrose_host.display import Display
-    from penrose_host.plugins.blame import blaming
-    from penrose_host.replay import load_plan, replay
+    from penrose_host.monitoring.terminal import Display
+    from penrose_host.plugins.attribution import blaming
+    from penrose_host.replays import load_plan, replay
 
     plan = load_plan(
         options.datasource,
@@ -82,7 +82,7 @@ def _summary(done: Replayed) -> str:
 
 
 def _instant(micros: int) -> str:
-    from penrose_host.config.instants import format_instant
+    from penrose_host.options.instants import format_instant
 
     try:
         return format_instant(micros)

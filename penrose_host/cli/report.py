@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from penrose_host.report import write_report
+    from penrose_host.monitoring.report import write_report
 
     output = options.output or options.run_dir / "report.html"
     length = write_report(options.run_dir, output)

@@ -29,9 +29,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(resolved.to_yaml(), end="")
         return 0
-    from penrose_host.display import Display
-    from penrose_host.plugins.blame import blaming
-    from penrose_host.runner import run
+    from penrose_host.monitoring.terminal import Display
+    from penrose_host.plugins.attribution import blaming
+    from penrose_host.training.runtime import run
 
     display = Display(format)
     try:

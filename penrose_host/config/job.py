@@ -2,111 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from penrose_host.config.durations import Duration
-from penrose_host.config.faults import faults_of, with_origins
-from penrose_host.config.instants import Instant, format_instant, parse_instant
 from penrose_host.config.jobfile import to_yaml
-from penrose_host.config.layers import Flags, Merged, Replacing, bare_name, merge
-from penrose_host.errors import ConfigError
+from penrose_host.config.layers import bare_name
+from penrose_host.config.plugin_choice import NAME, NO_EMBEDDING, Choice, PluginChoice
+from penrose_host.core.metrics.config import MetricsConfig
 from penrose_host.features.config import FeaturesConfig
-from penrose_host.metrics.config import MetricsConfig
+from penrose_host.options.durations import Duration
+from penrose_host.options.instants import Instant, format_instant, parse_instant
+from penrose_host.options.section import Section
 
-if TYPE_CHECKING:
-    from penrose_host.interfaces import Plugin
+__all__ = ["Checkpoint", "Job", "MicroBatch", "Output", "Report", "Until", "Waiting"]
 
-__all__ = [
-    "NO_EMBEDDING",
-    "Checkpoint",
-    "Flags",
-    "Job",
-    "MicroBatch",
-    "Output",
-    "PluginChoice",
-    "Report",
-    "Until",
-    "Waiting",
-    "load_job",
-]
 
-#: The embedding that is no plugin: the framework's own layers hold the embeddings.
-NO_EMBEDDING = "none"
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 #: A count: YAML's `true`, or text, is not one.
 Count = Annotated[int, Field(strict=True, gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="constants")
-
-
-class PluginChoice(_Section):
-    """One plugin of a job: a name (`dist:name` where two distributions have it), and its options."""
-
-    #: A file has the options beside the name.
-    takes_any_key: ClassVar[bool] = True
-
-    name: str = Field(pattern=rf"^({_NAME}:)?{_NAME}$")
-    options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold secrets
-    #: What the job had before a flag or a variable chose another; its options with those given since.
-    replaced: PluginChoice | None = Field(default=None, repr=False)
-
-    def options_for(self, plugin: type[Plugin]) -> dict[str, Any]:
-        """The options; where one before it is of its name, or of one whose options this plugin takes over, the first
-        such one's, with what was set since."""
-        taken = {bare_name(self.name), *plugin.options_of}
-        options, before = self.options, self.replaced
-        while before is not None:
-            if bare_name(before.name) in taken:
-                options = before.options
-            before = before.replaced
-        return options
-
-
-def parse_choice(value: object) -> PluginChoice:
-    """The form in a job file: a name, or a mapping with `name` and the plugin's options. Raises ValueError."""
-    if isinstance(value, PluginChoice):
-        return value
-    options = {"name": value} if isinstance(value, str) else value
-    if not isinstance(options, Mapping):
-        raise ValueError("should be the name of a plugin, or a mapping with `name` and its options")
-    if "name" not in options:
-        raise ValueError("needs a `name`")
-    rest = {key: option for key, option in options.items() if key != "name"}
-    try:
-        replaced = parse_choice(value.replaced) if isinstance(value, Replacing) else None
-        return PluginChoice(name=options["name"], options=rest, replaced=replaced)
-    except ValidationError:
-        raise ValueError(f"{options['name']!r} is not the name of a plugin: write `name`, or `dist:name`") from None
-
-
-def _choice_form(choice: PluginChoice) -> dict[str, Any]:
-    return {"name": choice.name, **choice.model_dump(mode="json")["options"]}
-
-
-Choice = Annotated[PluginChoice, BeforeValidator(parse_choice), PlainSerializer(_choice_form)]
-
-
-class MicroBatch(_Section):
+class MicroBatch(Section):
     """Where a micro-batch is cut: at `rows`, and where event time enters another span."""
 
     rows: Count = Field(default=1024, description="The most rows of a micro-batch.")
@@ -115,19 +40,19 @@ class MicroBatch(_Section):
     )
 
 
-class Waiting(_Section):
+class Waiting(Section):
     """Rows that were scored and wait for their label."""
 
     max_rows: Count = Field(default=5_000_000, description="So many rows may wait; more end the run with an error.")
 
 
-class Report(_Section):
+class Report(Section):
     """How often a line is added to `metrics.jsonl`."""
 
     rows: Count = Field(default=10_000, description="Rows between two reports.")
 
 
-class Checkpoint(_Section):
+class Checkpoint(Section):
     """When checkpoints are written, whichever comes first, and how many are kept."""
 
     rows: Count | None = Field(default=100_000, description="Rows between two checkpoints; null: not by rows.")
@@ -148,7 +73,7 @@ def _folder(value: str) -> str:
 Folder = Annotated[str, AfterValidator(_folder)]
 
 
-class Output(_Section):
+class Output(Section):
     """What a run writes beside its checkpoints and metrics, each in a folder of the run directory."""
 
     predictions: Folder | None = Field(default=None, description="Folder for Parquet files with every row's score.")
@@ -165,7 +90,7 @@ class Output(_Section):
         return self
 
 
-class Until(_Section):
+class Until(Section):
     """Where the run stops, before the stream ends; what waits for a label then goes on waiting."""
 
     rows: Count | None = Field(default=None, description="After so many rows, counted from the stream's start.")
@@ -191,7 +116,7 @@ class Until(_Section):
         return value
 
 
-class Job(_Section):
+class Job(Section):
     """A whole job. Plugins are chosen by name here; their options are checked by `resolve`."""
 
     name: str = Field(description="Name of the job, and of its run directory.")
@@ -241,7 +166,7 @@ class Job(_Section):
     @field_validator("name")
     @classmethod
     def _can_name_a_folder(cls, value: str) -> str:
-        if not re.fullmatch(_NAME, value):
+        if not re.fullmatch(NAME, value):
             raise ValueError(
                 "should have 1 to 100 letters (a to z), digits, `.`, `_` and `-`, beginning with a letter or a digit"
             )
@@ -284,29 +209,3 @@ class Job(_Section):
     def to_yaml(self) -> str:
         """The job as a file that `load_job` reads as the same job; see `to_dict` about secrets."""
         return to_yaml(self.to_dict())
-
-
-def load_job(path: Path | str | None, flags: Flags | None = None, environ: Mapping[str, str] | None = None) -> Job:
-    """The job of a YAML or TOML file (None: no file), variables (default: the process's) and flags.
-
-    Raises one `ConfigError` with every fault of the job itself; `resolve.load` checks the plugins' options too.
-    """
-    merged = merge_layers(path, flags, environ)
-    job, faults = validate_job(merged)
-    if job is None or faults:
-        raise ConfigError(with_origins(faults, merged.origins))
-    return job
-
-
-def merge_layers(path: Path | str | None, flags: Flags | None, environ: Mapping[str, str] | None) -> Merged:
-    """The job's layers put together, not validated yet."""
-    variables = os.environ if environ is None else environ
-    return merge(None if path is None else Path(path), flags or Flags(), variables, Job.model_fields)
-
-
-def validate_job(merged: Merged) -> tuple[Job | None, list[tuple[str, str]]]:
-    """The job where its values are valid, and all faults, those of the layers first."""
-    try:
-        return Job.model_validate(merged.data), merged.faults
-    except ValidationError as error:
-        return None, merged.faults + faults_of(error, Job, merged.data)

@@ -7,45 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from penrose_host.config.faults import with_origins
-from penrose_host.config.job import (
-    NO_EMBEDDING,
-    Flags,
-    Job,
-    PluginChoice,
-    merge_layers,
-    parse_choice,
-    validate_job,
-)
+from penrose_host.config.job import Job
 from penrose_host.config.jobfile import to_yaml
-from penrose_host.config.layers import PLUGIN_KEYS, Merged
+from penrose_host.config.layers import PLUGIN_KEYS, Flags, Merged
+from penrose_host.config.loading import merge_layers, validate_job
+from penrose_host.config.plugin_choice import NO_EMBEDDING, PluginChoice, parse_choice
+from penrose_host.contracts.executor import Executor
 from penrose_host.errors import ConfigError, PenroseError, PluginError
-from penrose_host.interfaces import Executor, Plugin
-from penrose_host.plugins.index import Index, Kind, Record, scan
-from penrose_host.plugins.loading import load as load_plugin
-from penrose_host.plugins.loading import make, validate
+from penrose_host.options.faults import with_origins
+from penrose_host.plugins.index import Index, Kind, scan
+from penrose_host.plugins.loading import load as load_plugin, validate
+from penrose_host.plugins.selected import Selected
 from penrose_host.plugins.selection import forbidden, select
 
-__all__ = ["Resolved", "Selected", "load", "raise_faults", "resolve", "select_all"]
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """One plugin of a job: where it comes from, its class, its options complete with defaults."""
-
-    record: Record
-    plugin: type[Plugin]
-    options: BaseModel
-
-    def create(self) -> Any:
-        """A new instance. Raises `PluginBroken` where making it raises."""
-        return make(self.record, self.plugin, self.options)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The form of the job file, with every option; secrets are masked."""
-        return {"name": self.record.name, **self.options.model_dump(mode="json")}
+__all__ = ["Resolved", "load", "raise_faults", "resolve", "select_all"]
 
 
 @dataclass(frozen=True, slots=True)

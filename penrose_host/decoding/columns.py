@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from penrose_host.datasources.schema_text import decoded, encoded
-from penrose_host.datasources.type_names import parse_type
 from penrose_host.errors import WrongStream
+from penrose_host.formats.schema_text import decoded, encoded
+from penrose_host.formats.type_names import parse_type
 
 if TYPE_CHECKING:
     from penrose_host.decoding.options import DecoderOptions

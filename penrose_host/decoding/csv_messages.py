@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from penrose_host.datasources.csv_frames import CsvFramer
-from penrose_host.datasources.csv_text import CsvParser, infer_csv
-from penrose_host.datasources.text import Span, parse_spans
 from penrose_host.decoding.columns import Columns
 from penrose_host.decoding.decoder import Decoder, Rows
 from penrose_host.decoding.framing import Payloads
 from penrose_host.decoding.options import DecoderOptions
 from penrose_host.errors import WrongStream
+from penrose_host.formats.csv_frames import CsvFramer
+from penrose_host.formats.csv_text import CsvParser, infer_csv
+from penrose_host.formats.text import Span, parse_spans
 
 __all__ = ["CsvDecoder"]
 

@@ -14,7 +14,7 @@ from penrose_host.decoding.columns import Columns
 from penrose_host.decoding.framing import Payloads, unframe
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
     from penrose_host.decoding.options import DecoderOptions
 
 __all__ = ["Decoded", "Decoder", "Rows"]

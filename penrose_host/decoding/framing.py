@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
     from penrose_host.decoding.options import DecoderOptions
 
 __all__ = ["Payloads", "unframe"]

@@ -31,8 +31,8 @@ def make_decoder(options: DecoderOptions, *, schemas: Callable[[int], str] | Non
     """
     columns = Columns(options, state)
     if options.format == "avro":
-        from penrose_host.decoding.avro_messages import AvroDecoder
-        from penrose_host.decoding.avro_schemas import schema_source
+        from penrose_host.decoding.avro.messages import AvroDecoder
+        from penrose_host.decoding.avro.schemas import schema_source
 
         return AvroDecoder(options, columns, schema_source(options, schemas))
     module, _, name = _DECODERS[options.format].partition(":")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from penrose_host.datasources.column_options import Columns, ColumnTypes
-from penrose_host.datasources.file_options import CsvDialect
+from penrose_host.formats.column_options import Columns, ColumnTypes
+from penrose_host.formats.csv_dialect import CsvDialect
 
 __all__ = ["DecoderOptions"]
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from penrose_host.contracts.embedding import EmbeddingBackend, EmbeddingTable, TableSpec, TableStats
 from penrose_host.embeddings.initializers import Initializer
 from penrose_host.embeddings.mixing import MAX_ROWS, buckets
 from penrose_host.embeddings.optimizers import Optimizer
 from penrose_host.embeddings.rowfiles import RowFile, RowsSnapshot, plan, read_rows
 from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.interfaces import EmbeddingBackend, EmbeddingTable, TableSpec, TableStats
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from penrose_host.batch import Float32, Int32, Int64, StepInfo
-    from penrose_host.snapshots import CheckpointReader, Snapshot, SnapshotRef
+    from penrose_host.contracts.batch import Float32, Int32, Int64, StepInfo
+    from penrose_host.contracts.snapshots import CheckpointReader, Snapshot, SnapshotRef
 
 __all__ = ["HashingBackend", "HashingTable"]
 

@@ -26,8 +26,8 @@ import numpy.typing as npt
 from penrose_host.embeddings.parameters import checked, known
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Float32, Int64
-    from penrose_host.interfaces import TableSpec
+    from penrose_host.contracts.batch import Float32, Int64
+    from penrose_host.contracts.embedding import TableSpec
 
     UInt64 = npt.NDArray[np.uint64]
 

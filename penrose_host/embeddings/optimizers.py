@@ -17,8 +17,8 @@ from penrose_host.embeddings.parameters import checked, known
 from penrose_host.errors import ConfigError
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Float32
-    from penrose_host.interfaces import TableSpec
+    from penrose_host.contracts.batch import Float32
+    from penrose_host.contracts.embedding import TableSpec
 
     Update: TypeAlias = Callable[[Float32, tuple[Float32, ...], Float32], None]
 

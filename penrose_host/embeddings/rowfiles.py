@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penrose_host.contracts.snapshots import FileRef, Snapshot, SnapshotWriter
 from penrose_host.embeddings.tensorfile import Array, decode, encode
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.snapshots import FileRef, Snapshot, SnapshotWriter
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Float32, Int32
-    from penrose_host.snapshots import CheckpointReader, SnapshotRef
+    from penrose_host.contracts.batch import Float32, Int32
+    from penrose_host.contracts.snapshots import CheckpointReader, SnapshotRef
 
 __all__ = ["RowFile", "RowsSnapshot", "plan", "read_rows"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penrose_host.snapshots import Buffer
+from penrose_host.contracts.snapshots import Buffer
 
 __all__ = ["decode", "encode"]
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from penrose_host.cluster import ClusterSpec, Role
+from penrose_host.contracts.cluster import ClusterSpec, Role
+from penrose_host.contracts.environment import Environment
 from penrose_host.errors import ConfigError
-from penrose_host.interfaces import Environment
 
 if TYPE_CHECKING:
     from penrose_host.config.job import Job
-    from penrose_host.interfaces import RunResult, Runtime
+    from penrose_host.contracts.environment import RunResult, Runtime
 
 __all__ = ["LocalEnvironment"]
 

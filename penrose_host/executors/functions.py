@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from penrose_host.contracts.executor import FeatureSpec
 from penrose_host.errors import ConfigError
-from penrose_host.interfaces import FeatureSpec
 
 __all__ = ["different_names", "fault", "function", "is_place"]
 

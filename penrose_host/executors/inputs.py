@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penrose_host.interfaces import FeatureSpec
+from penrose_host.contracts.executor import FeatureSpec
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, Int64, Ragged
-    from penrose_host.interfaces import ListFeature
+    from penrose_host.contracts.batch import EncodedBatch, Float32, Int64, Ragged
+    from penrose_host.contracts.executor import ListFeature
 
 __all__ = ["Inputs", "Layout", "Pooling"]
 

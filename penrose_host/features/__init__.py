@@ -1,1 +1,5 @@
-"""Columns in; ids, numbers, labels and times out. `config` is the `features:` section, `encoder` applies it."""
+"""Features: columns → ids, numbers, labels and times; what a job says of them, also for whoever serves a model."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from penrose_host.config.durations import Duration, parse_duration
-from penrose_host.interfaces import FeatureSpec, ListFeature
+from penrose_host.contracts.executor import FeatureSpec, ListFeature
+from penrose_host.options.durations import Duration, parse_duration
 
 __all__ = [
     "PARTS",

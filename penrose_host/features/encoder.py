@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import EncodedBatch, Ragged
+from penrose_host.contracts.batch import EncodedBatch, Ragged
+from penrose_host.core.rows import Rows
 from penrose_host.errors import DataError
 from penrose_host.features.column_check import check_columns, input_uses, target_uses
 from penrose_host.features.hashing import hash_words
 from penrose_host.features.ids import FeatureHash, ids_of_columns
 from penrose_host.features.lists import ragged_of
 from penrose_host.features.numbers import labels_of, numbers_of
-from penrose_host.features.places import PLACE_USES, event_times_of, offsets_of, partitions_of
 from penrose_host.features.rejects import Faults
+from penrose_host.features.row_origin import PLACE_USES, event_times_of, offsets_of, partitions_of
 from penrose_host.features.times import local_time, time_part, times_of
-from penrose_host.rows import Rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.batch import Chunk, Float32, Int64, Reject
+    from penrose_host.contracts.batch import Chunk, Float32, Int64, Reject
+    from penrose_host.contracts.executor import FeatureSpec
     from penrose_host.features.config import FeaturesConfig
     from penrose_host.features.ids import Bool
-    from penrose_host.interfaces import FeatureSpec
 
 __all__ = ["FeatureEncoder"]
 

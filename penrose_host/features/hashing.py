@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
 
     UInt8 = npt.NDArray[np.uint8]
     UInt64 = npt.NDArray[np.uint64]

@@ -14,7 +14,7 @@ from penrose_host.features.hashing import NULL_SEED, hash_bytes, hash_words, mur
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
 
     Bool = npt.NDArray[np.bool_]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import Ragged
+from penrose_host.contracts.batch import Ragged
 from penrose_host.features.ids import ACCEPTED, can_have_ids, ids_of, null_mask
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
     from penrose_host.features.ids import FeatureHash
 
 __all__ = ["list_fault", "ragged_of"]

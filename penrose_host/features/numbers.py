@@ -12,7 +12,7 @@ from penrose_host.features.ids import integers_of, null_mask
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from penrose_host.batch import Float32
+    from penrose_host.contracts.batch import Float32
     from penrose_host.features.config import Label, Numeric
     from penrose_host.features.ids import Bool
 

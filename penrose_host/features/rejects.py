@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, PARTITION, Reject
+from penrose_host.contracts.batch import OFFSET, PARTITION, Reject
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
     from penrose_host.features.ids import Bool
 
 __all__ = ["RAW_LIMIT", "Faults", "rows_as_json"]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from penrose_host.features.ids import integers_of, null_mask
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64
+    from penrose_host.contracts.batch import Int64
     from penrose_host.features.config import Categorical, TimeColumn
     from penrose_host.features.ids import Bool
 

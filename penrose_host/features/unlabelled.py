@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from penrose_host.batch import Chunk
+from penrose_host.contracts.batch import Chunk
 from penrose_host.features.encoder import FeatureEncoder
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Reject
+    from penrose_host.contracts.batch import Reject
+    from penrose_host.core.rows import Rows
     from penrose_host.features.config import FeaturesConfig
-    from penrose_host.rows import Rows
 
 __all__ = ["UnlabelledEncoder"]
 

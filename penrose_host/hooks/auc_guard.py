@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host.checkpoints.disk import write_atomic
-from penrose_host.interfaces import API_VERSION
-from penrose_host.plugins.hookspecs import Deny, HookPlugin, hookimpl
+from penrose_host.contracts.hooks import Deny, HookPlugin, hookimpl
+from penrose_host.contracts.plugin import API_VERSION
+from penrose_host.storage.durable_files import write_atomic
 
 __all__ = ["AucGuard"]
 

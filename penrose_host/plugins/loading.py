@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 from stevedore import DriverManager
 
-from penrose_host import interfaces
-from penrose_host.config.faults import faults_of
-from penrose_host.errors import ConfigError, PenroseError, PluginBroken, PluginIncompatible
-from penrose_host.plugins.causes import told
-from penrose_host.plugins.hookspecs import HookPlugin
+from penrose_host.contracts import plugin as contract
+from penrose_host.contracts.datasource import DataSource
+from penrose_host.contracts.embedding import EmbeddingBackend
+from penrose_host.contracts.environment import Environment
+from penrose_host.contracts.executor import Executor
+from penrose_host.contracts.hooks import HookPlugin
+from penrose_host.contracts.plugin import Plugin
+from penrose_host.contracts.sink import Sink
+from penrose_host.errors import ConfigError, PenroseError, PluginBroken, PluginIncompatible, described
+from penrose_host.options.faults import faults_of
 from penrose_host.plugins.index import Kind, Record
 
 __all__ = ["create", "load", "load_command", "make", "validate"]
@@ -25,13 +30,13 @@ if TYPE_CHECKING:
 else:
     _DriverManager = DriverManager  # older releases of stevedore are not generic
 
-_BASES: dict[Kind, type[interfaces.Plugin]] = {
-    Kind.ENVIRONMENT: interfaces.Environment,
-    Kind.DATASOURCE: interfaces.DataSource,
-    Kind.EXECUTOR: interfaces.Executor,
-    Kind.EMBEDDING: interfaces.EmbeddingBackend,
+_BASES: dict[Kind, type[Plugin]] = {
+    Kind.ENVIRONMENT: Environment,
+    Kind.DATASOURCE: DataSource,
+    Kind.EXECUTOR: Executor,
+    Kind.EMBEDDING: EmbeddingBackend,
     Kind.HOOK: HookPlugin,
-    Kind.SINK: interfaces.Sink,
+    Kind.SINK: Sink,
 }
 
 
@@ -46,12 +51,12 @@ class _Driver(_DriverManager):
         return [self._entry_point]
 
 
-def load(record: Record) -> type[interfaces.Plugin]:
+def load(record: Record) -> type[Plugin]:
     """Import the plugin's class. Raises `PluginBroken` where that fails, `PluginIncompatible` where it is no use."""
     found = _imported(record)
     if wrong := _incompatibility(record.kind, found):
         raise _incompatible(record, found, wrong)
-    plugin: type[interfaces.Plugin] = found
+    plugin: type[Plugin] = found
     return plugin
 
 
@@ -76,7 +81,7 @@ def _imported(record: Record) -> Any:
         raise _broken(record, f"importing {record.target} raised {_shown(cause)}") from cause
 
 
-def validate(record: Record, plugin: type[interfaces.Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
+def validate(record: Record, plugin: type[Plugin], options: Mapping[str, Any], place: str) -> BaseModel:
     """The options, complete with defaults. Raises `ConfigError` with every fault, each at `place.option`."""
     try:
         return plugin.Options.model_validate(dict(options))
@@ -89,7 +94,7 @@ def validate(record: Record, plugin: type[interfaces.Plugin], options: Mapping[s
         raise _broken(record, f"validating its options raised {_shown(cause)}") from cause
 
 
-def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) -> interfaces.Plugin:
+def make(record: Record, plugin: type[Plugin], options: BaseModel) -> Plugin:
     """An instance. Raises `PluginBroken` where making it raises anything but an error of Penrose's own."""
     try:
         return plugin(options)
@@ -99,7 +104,7 @@ def make(record: Record, plugin: type[interfaces.Plugin], options: BaseModel) ->
         raise _broken(record, f"creating {record.target} raised {_shown(cause)}") from cause
 
 
-def create(record: Record, options: Mapping[str, Any], place: str) -> interfaces.Plugin:
+def create(record: Record, options: Mapping[str, Any], place: str) -> Plugin:
     """Load the plugin, validate its options, make it."""
     plugin = load(record)
     return make(record, plugin, validate(record, plugin, options, place))
@@ -134,17 +139,17 @@ def _incompatible(record: Record, found: object, wrong: str) -> PluginIncompatib
 
 def _accepted() -> list[int]:
     """The plugin APIs that this host speaks, its own first."""
-    return [version for version in (interfaces.API_VERSION, interfaces.API_VERSION - 1) if version > 0]
+    return [version for version in (contract.API_VERSION, contract.API_VERSION - 1) if version > 0]
 
 
 def _remedy(record: Record, found: object) -> str:
     """What to type where a plugin and this host do not fit together."""
     version = getattr(found, "api_version", None)
-    if type(version) is int and version > interfaces.API_VERSION:
+    if type(version) is int and version > contract.API_VERSION:
         return f"this host is too old for it: pip install --upgrade penrose-host   (or an older {record.dist})"
     if type(version) is int and version not in _accepted():
         return f"it is too old for this host: pip install --upgrade {record.dist}   (or an older penrose-host)"
-    from penrose_host.plugins.editable import editable_folder  # only what does not fit needs it
+    from penrose_host.plugins.editable_installs import editable_folder
 
     if folder := editable_folder(record.dist):
         return f"change it in {folder}; its contract tests say more: pytest {shlex.quote(str(folder))}"
@@ -152,11 +157,11 @@ def _remedy(record: Record, found: object) -> str:
 
 
 def _shown(cause: BaseException) -> str:
-    return f"{told(cause)} (the program would have ended)" if isinstance(cause, SystemExit) else told(cause)
+    return f"{described(cause)} (the program would have ended)" if isinstance(cause, SystemExit) else described(cause)
 
 
 def _broken(record: Record, what: str) -> PluginBroken:
-    from penrose_host.plugins.editable import reinstall  # only what is broken needs it
+    from penrose_host.plugins.editable_installs import reinstall
 
     return PluginBroken(
         f"{record.title} is broken: {what}",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penrose_host.batch import EncodedBatch, Ragged
-from penrose_host.interfaces import FeatureSpec
+from penrose_host.contracts.batch import EncodedBatch, Ragged
+from penrose_host.contracts.executor import FeatureSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from penrose_host.config.resolve import Resolved
+from penrose_host.contracts.environment import Environment, RunResult
+from penrose_host.contracts.executor import FeatureSpec
 from penrose_host.errors import SourceError
-from penrose_host.interfaces import Environment, FeatureSpec, RunResult
 from penrose_host.testing.executors.comparing import difference
 from penrose_host.testing.jobs import last_checkpoint, predictions, run_job, small_job, state
 from penrose_host.testing.plugins import PluginContract

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from penrose_host.display import Display
+from penrose_host.contracts.executor import FeatureSpec
+from penrose_host.contracts.hooks import HookPlugin
 from penrose_host.errors import ExportDenied, SourceError
-from penrose_host.interfaces import FeatureSpec
-from penrose_host.plugins.hooks import Hooks
-from penrose_host.plugins.hookspecs import HookPlugin
+from penrose_host.monitoring.terminal import Display
+from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.testing.jobs import TOY_FEATURES, run_job, small_job
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken, promise

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from penrose_host.checkpoints import Checkpoint, CheckpointStore
-from penrose_host.cluster import Role
 from penrose_host.config.job import Job
-from penrose_host.config.resolve import Resolved, Selected
-from penrose_host.display import Display
+from penrose_host.config.resolve import Resolved
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.datasource import DataSource
+from penrose_host.contracts.embedding import EmbeddingBackend
+from penrose_host.contracts.environment import Environment, RunResult
+from penrose_host.contracts.executor import Executor, FeatureSpec
+from penrose_host.contracts.plugin import Plugin
 from penrose_host.environments.local import LocalEnvironment
-from penrose_host.interfaces import DataSource, EmbeddingBackend, Environment, Executor, FeatureSpec, Plugin, RunResult
+from penrose_host.monitoring.terminal import Display
 from penrose_host.plugins.index import Kind, Record
-from penrose_host.runner import run
-from penrose_host.signals import StopRequest
+from penrose_host.plugins.selected import Selected
 from penrose_host.testing.promises import Broken
 from penrose_host.testing.toys import ToyExecutor, ToySource, features_of
+from penrose_host.training.runtime import run
+from penrose_host.training.signals import StopRequest
 
 __all__ = ["TOY_FEATURES", "last_checkpoint", "predictions", "run_job", "small_job", "state"]
 

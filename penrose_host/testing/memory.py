@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from penrose_host.contracts.snapshots import Buffer, CheckpointReader, FileRef, Snapshot, SnapshotRef, SnapshotWriter
 from penrose_host.errors import CheckpointDamaged, CheckpointError
-from penrose_host.snapshots import Buffer, CheckpointReader, FileRef, Snapshot, SnapshotRef, SnapshotWriter
 
 __all__ = ["MemoryCheckpoints", "MemoryReader"]
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from penrose_host.interfaces import API_VERSION, Capability, Plugin
+from penrose_host.contracts.plugin import API_VERSION, Capability, Plugin
 from penrose_host.testing.promises import Broken, promise
 from penrose_host.testing.watching import Held, touched
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, PARTITION
+from penrose_host.contracts.batch import OFFSET, PARTITION
+from penrose_host.contracts.sink import Sink
 from penrose_host.errors import SinkError
-from penrose_host.interfaces import Sink
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken, promise, raised_by, told
 from penrose_host.testing.watching import Held

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host.batch import Chunk, StepInfo, StepResult
+from penrose_host.contracts.batch import Chunk, StepInfo, StepResult
+from penrose_host.contracts.datasource import DataSource, EndOfStream
+from penrose_host.contracts.executor import Executor, FeatureSpec
+from penrose_host.contracts.plugin import API_VERSION, Capability
+from penrose_host.contracts.snapshots import CheckpointReader, FilesSnapshot, Snapshot
 from penrose_host.errors import CheckpointDamaged, SourceError, WrongStream
-from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream, Executor, FeatureSpec
-from penrose_host.snapshots import CheckpointReader, FilesSnapshot, Snapshot
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from penrose_host.batch import EncodedBatch, Float32, Float64
-    from penrose_host.interfaces import ExecutorContext
+    from penrose_host.contracts.batch import EncodedBatch, Float32, Float64
+    from penrose_host.contracts.executor import ExecutorContext
 
 __all__ = ["ToyExecutor", "ToySource", "features_of"]
 

@@ -28,7 +28,7 @@ from peers.worker import IDS_PER_STEP, WIDTH, hashed, resident
 
 from penrose_host import Position, Snapshot, SnapshotRef, StepInfo, TableSpec
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.cluster import Role
+from penrose_host.contracts.cluster import Role
 from penrose_tfplus.backend import TfplusBackend
 from penrose_tfplus.embedding import TfplusTable
 

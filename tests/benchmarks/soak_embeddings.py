@@ -21,7 +21,7 @@ import numpy as np
 from peers.worker import IDS_PER_STEP, WIDTH, hashed, resident
 
 from penrose_host import FileRef, Position, SnapshotRef, SnapshotWriter, StepInfo, TableSpec
-from penrose_host.snapshots import Buffer
+from penrose_host.contracts.snapshots import Buffer
 from penrose_tfplus.backend import TfplusBackend
 
 LINE = 10_000_000

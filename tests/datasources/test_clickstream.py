@@ -8,12 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
+from penrose_host.datasources.clickstream.source.source import ClickstreamSource
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream
-from penrose_host.datasources.clickstream import ClickstreamSource
 from penrose_host.errors import WrongStream
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -61,7 +60,7 @@ def test_rows_far_into_the_stream_are_there_at_once():
 
 def test_the_same_options_give_the_same_rows_in_another_process():
     code = (
-        "from penrose_host.datasources.clickstream import ClickstreamSource as S; s = S(S.Options(seed=7)); "
+        "from penrose_host.datasources.clickstream.source import ClickstreamSource as S; s = S(S.Options(seed=7)); "
         "s.open({'1': 5}); print(s.read(3, 1.0).batch.to_pylist())"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout

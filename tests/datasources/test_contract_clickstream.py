@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from penrose_host.datasources.clickstream import ClickstreamSource
+from penrose_host.datasources.clickstream.source.source import ClickstreamSource
+
 from penrose_host.testing import DataSourceContract
 
 

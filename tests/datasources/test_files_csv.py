@@ -8,11 +8,10 @@ import io
 import tracemalloc
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from penrose_host.datasources.csv_frames import CsvFramer
 from penrose_host.errors import SourceError
+from penrose_host.formats.csv_frames import CsvFramer
 
 LIMIT = 16 << 20
 quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -6,11 +6,10 @@ import datetime
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from penrose_host.datasources.json_lines import JsonFramer
 from penrose_host.errors import SourceError
+from penrose_host.formats.json_lines import JsonFramer
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 GOOD = '{"a": 0, "s": "x"}'

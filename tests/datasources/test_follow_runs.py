@@ -15,11 +15,11 @@ from waiting_support import wait_until
 
 from penrose_host import HookPlugin, hookimpl
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.cluster import Role
-from penrose_host.datasources.files import FilesSource
+from penrose_host.contracts.cluster import Role
+from penrose_host.datasources.files.listed import FilesSource
 from penrose_host.errors import SourceError
-from penrose_host.runner import run
-from penrose_host.scoring import score
+from penrose_host.training.runtime import run
+from penrose_host.training.scoring import score
 
 FEATURES = {
     "event_time": {"column": "t", "unit": "us"},
@@ -48,8 +48,8 @@ def put(path: Path, text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penrose_host.reader.SURVEY_SECONDS", 0.1)
-    monkeypatch.setattr("penrose_host.reader.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("penrose_host.ingest.reader.SURVEY_SECONDS", 0.1)
+    monkeypatch.setattr("penrose_host.ingest.reader.POLL_SECONDS", 0.01)
 
 
 def job(run_dir: Path, folder: Path, *, follow: bool = True, **changes: Any) -> Any:

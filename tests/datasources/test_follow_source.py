@@ -13,12 +13,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream, Position
-from penrose_host.datasources.files import FilesSource
+from penrose_host.datasources.files.listed import FilesSource
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.testing import DataSourceContract
 
@@ -165,7 +164,7 @@ def test_hidden_drafts_are_left_alone(following: Callable[..., Following], tmp_p
 
 
 def test_files_are_listed_no_more_often_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import penrose_host.datasources.followed as followed
+    import penrose_host.datasources.files.followed as followed
 
     listings = []
     monkeypatch.setattr(followed, "list_files", lambda *_, **__: listings.append(1) or {})
@@ -179,7 +178,7 @@ def test_a_listing_that_misses_a_file_made_meanwhile_makes_none_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While files are made, a listing may hold the last and lack the one before."""
-    import penrose_host.datasources.followed as followed
+    import penrose_host.datasources.files.followed as followed
 
     real, lacking = followed.list_files, ["b.parquet"]
 
@@ -314,7 +313,7 @@ def test_a_log_that_grows_fast_keeps_no_other_waiting(following: Callable[..., F
 def test_of_many_logs_few_are_kept_open(
     following: Callable[..., Following], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penrose_host.datasources.followed.OPEN_FILES", 3)
+    monkeypatch.setattr("penrose_host.datasources.files.followed.OPEN_FILES", 3)
     logs = [append(tmp_path / f"{number:02}.csv", f"n\n{number}\n") for number in range(20)]
     life = following(tmp_path / "*.csv")
 

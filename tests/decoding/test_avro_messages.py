@@ -13,8 +13,7 @@ import fastavro
 import pyarrow as pa
 import pytest
 from decoding_support import avro, check, record, rows_of
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from penrose_host.decoding import DecoderOptions, make_decoder
 from penrose_host.errors import SourceError

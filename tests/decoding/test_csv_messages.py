@@ -5,8 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 from decoding_support import check, check_csv, rows_of, spliced
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from penrose_host.decoding import DecoderOptions, make_decoder
 from penrose_host.errors import WrongStream

@@ -10,11 +10,11 @@ import time
 import pyarrow as pa
 import pytest
 from decoding_support import JSON_TOKENS, check, check_json, rows_of, spliced
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from penrose_host.decoding import DecoderOptions, json_frames, make_decoder
+from penrose_host.decoding import DecoderOptions, make_decoder
 from penrose_host.decoding.columns import MAX_COLUMNS
+from penrose_host.decoding.json import frames as json_frames
 from penrose_host.errors import WrongStream
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from penrose_host import FileRef, Position, SnapshotRef, StepInfo, TableSpec
 from penrose_host.embeddings.hashing import HashingBackend, HashingTable

@@ -12,10 +12,10 @@ from run_support import FEATURES, MemorySource, final_state, make_job, predictio
 from penrose_host import Chunk
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.checkpoints.fragments import FragmentWriter
-from penrose_host.cluster import Role
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.snapshots import FileRef, Snapshot, SnapshotWriter
 from penrose_host.errors import SourceError
-from penrose_host.runner import run
-from penrose_host.snapshots import FileRef, Snapshot, SnapshotWriter
+from penrose_host.training.runtime import run
 
 pytestmark = pytest.mark.faults
 

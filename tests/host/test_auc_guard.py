@@ -15,12 +15,12 @@ from run_support import FEATURES, make_job, selected
 
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.errors import ExportDenied
-from penrose_host.exports import export_checkpoint
 from penrose_host.hooks.auc_guard import FILE, AucGuard
-from penrose_host.plugins.hooks import Hooks
+from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind
-from penrose_host.runner import run
 from penrose_host.testing import HookContract
+from penrose_host.training.export_command import export_checkpoint
+from penrose_host.training.runtime import run
 
 
 class TestContract(HookContract):

@@ -11,7 +11,7 @@ import importlib.metadata
 from pydantic import BaseModel, ConfigDict
 from penrose_host import DataSource, Environment, Executor, HookPlugin, ClusterSpec, Role, hookimpl
 from penrose_host.embeddings.mixing import buckets
-from penrose_host.datasources.clickstream import ClickstreamSource
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 from penrose_late import helper
 
 class Options(BaseModel):
@@ -133,7 +133,7 @@ def test_predict_and_export_name_plugins_too(late: Any) -> None:
 
 def test_what_is_nobody_s_fault_but_the_host_s_stays_what_it_is(late: Any) -> None:
     code = (
-        "import sys, penrose_host.session as s\n"
+        "import sys, penrose_host.training.session as s\n"
         "def broken(self, *_): raise ZeroDivisionError('a bug')\n"
         "s.Session.take = broken\n"
         "from penrose_host.cli import main; sys.exit(main())"

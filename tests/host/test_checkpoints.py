@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from penrose_host.batch import Position
 from penrose_host.checkpoints import Checkpointer, CheckpointStore, Manifest
 from penrose_host.checkpoints.fragments import read_fragment
-from penrose_host.cluster import Role
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.snapshots import FileRef
 from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, Fenced
-from penrose_host.snapshots import FileRef
 
 
 def owned(root: Path) -> CheckpointStore:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from penrose_host.batch import Position
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.cli.table import table
-from penrose_host.cluster import Role
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.cluster import Role
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 JOB = """\
@@ -26,7 +26,7 @@ EXECUTOR = """
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from penrose_host import Capability, DataSource, EndOfStream, Executor
-from penrose_host.config.durations import Duration
+from penrose_host.options.durations import Duration
 
 class Nested(BaseModel):
     \"\"\"What nests.\"\"\"

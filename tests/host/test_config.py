@@ -8,13 +8,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from penrose_host.config.difference import difference
-from penrose_host.config.job import Job, load_job
+from penrose_host.config.job import Job
 from penrose_host.config.jobfile import parse_value, read_job_file, to_yaml
 from penrose_host.config.layers import Flags
+from penrose_host.config.loading import load_job
 from penrose_host.errors import ConfigError
 
 JOB = """\

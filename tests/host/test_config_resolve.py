@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from penrose_host import DataSource, EmbeddingBackend, Executor, HookPlugin, hookimpl
-from penrose_host.config.durations import Duration
+from penrose_host.options.durations import Duration
 
 
 class Model(BaseModel):

@@ -14,19 +14,18 @@ from file_sink import LinesSink
 from rows_support import ScribeExecutor
 from run_support import FEATURES, MemorySource, make_job
 
-from penrose_host import Deny, FeatureSpec, HookPlugin, hookimpl
-from penrose_host import errors as tree
+from penrose_host import Deny, FeatureSpec, HookPlugin, errors as tree, hookimpl
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.resolve import load as load_job
-from penrose_host.datasources.files import FilesSource
+from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.delivery.export import export
 from penrose_host.errors import PenroseError
-from penrose_host.exports import export
-from penrose_host.plugins.hooks import Hooks
+from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
 from penrose_host.plugins.selection import select
-from penrose_host.rundir import locked
-from penrose_host.runner import run
+from penrose_host.storage.run_directory import locked
+from penrose_host.training.runtime import run
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "errors.md").read_text("utf-8")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from penrose_host import Job
-from penrose_host.plugins.hookspecs import HookSpecs
+from penrose_host.contracts.hooks import HookSpecs
 
 PAGE = Path(__file__).parents[2] / "docs" / "hooks.md"
 TEXT = PAGE.read_text("utf-8")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from bare_site import add_dist
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from penrose_host.plugins.doctor.installed import installed
 from penrose_host.plugins.doctor.metadata import of_metadata

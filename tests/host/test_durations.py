@@ -3,11 +3,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, ValidationError
 
-from penrose_host.config.durations import Duration, format_duration, parse_duration
+from penrose_host.options.durations import Duration, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

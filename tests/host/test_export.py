@@ -13,10 +13,10 @@ from rows_support import ScribeExecutor
 from run_support import FEATURES, make_job, reports
 
 from penrose_host import Deny, HookPlugin, hookimpl
-from penrose_host.batch import Position
 from penrose_host.checkpoints import Checkpoint, CheckpointStore
 from penrose_host.checkpoints.reading import ATTEMPTS, read_checkpoint
-from penrose_host.cluster import Role
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.cluster import Role
 from penrose_host.errors import (
     CheckpointDamaged,
     CheckpointError,
@@ -25,11 +25,11 @@ from penrose_host.errors import (
     ExportDenied,
     PenroseError,
 )
-from penrose_host.exports import export_checkpoint
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.features.encoder import FeatureEncoder
-from penrose_host.rundir import locked
-from penrose_host.runner import run
+from penrose_host.storage.run_directory import locked
+from penrose_host.training.export_command import export_checkpoint
+from penrose_host.training.runtime import run
 
 EVERY = {"rows": 200, "seconds": None, "keep": 10}
 

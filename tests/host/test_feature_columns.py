@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from features_support import chunk, encoder, ids
 
-from penrose_host.batch import Chunk
+from penrose_host.contracts.batch import Chunk
 from penrose_host.errors import DataError
 
 UTC = dt.UTC

@@ -7,8 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from features_support import T0, chunk, encode, encoder, ids, rejected
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 UTC = dt.UTC
 

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from features_support import T0, chunk, encode, encoder, ids, listed
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from penrose_host.batch import Chunk, Reject
+from penrose_host.contracts.batch import Chunk, Reject
 from penrose_host.features.hashing import hash_words
 from penrose_host.features.ids import FeatureHash, ids_of
 from penrose_host.features.rejects import RAW_LIMIT

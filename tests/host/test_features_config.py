@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from penrose_host.contracts.executor import FeatureSpec, ListFeature
+from penrose_host.core.metrics.config import MetricsConfig
 from penrose_host.features.config import FeaturesConfig
-from penrose_host.interfaces import FeatureSpec, ListFeature
-from penrose_host.metrics.config import MetricsConfig
 
 MINIMAL: dict[str, Any] = {"event_time": "ts", "labels": ["clicked"]}
 FULL: dict[str, Any] = {

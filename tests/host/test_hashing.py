@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from penrose_host.features.hashing import LONG, hash_bytes, hash_words, murmur
 from penrose_host.features.ids import FeatureHash, can_have_ids, ids_of, ids_of_columns

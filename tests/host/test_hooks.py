@@ -9,7 +9,7 @@ import pytest
 
 from penrose_host import Deny, HookPlugin, hookimpl
 from penrose_host.errors import PluginIncompatible
-from penrose_host.plugins.hooks import Hooks
+from penrose_host.plugins.hook_calls import Hooks
 
 DIRECTORY = Path("export")
 

@@ -11,7 +11,7 @@ from run_support import MemorySource, batch, make_job
 
 from penrose_host import Chunk, HookPlugin, HostRuntime, Position, hookimpl
 from penrose_host.errors import SourceError
-from penrose_host.runner import run
+from penrose_host.training.runtime import run
 
 
 class Diary(HookPlugin):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rows_support import make_rows
 
-from penrose_host import intake as module
-from penrose_host.intake import Intake
-from penrose_host.names import Names
+from penrose_host.core import merge as module
+from penrose_host.core.merge import Intake
+from penrose_host.core.partition_names import Names
 
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abcd"), st.lists(st.integers(0, 6), max_size=4)), max_size=30)
 

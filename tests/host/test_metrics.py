@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from metrics_support import MemoryCheckpoint, exact_auc, exact_log_loss
 
+from penrose_host.core.metrics.config import MetricsConfig
+from penrose_host.core.metrics.progressive import BLOCK, ProgressiveMetrics
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.metrics.config import MetricsConfig
-from penrose_host.metrics.progressive import BLOCK, ProgressiveMetrics
 
 HOUR = 3_600_000_000
 NO_WINDOW = MetricsConfig(window_rows=None)

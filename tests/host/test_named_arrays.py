@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from penrose_host.metrics.named_arrays import arrays_from_ipc, arrays_to_ipc
+from penrose_host.core.metrics.named_arrays import arrays_from_ipc, arrays_to_ipc
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int32, np.int64]),

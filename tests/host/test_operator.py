@@ -11,7 +11,7 @@ from run_support import batch, final_state, make_job, predictions, reports
 from penrose_host import Chunk, Position, Reject
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.errors import CheckpointNotFound
-from penrose_host.runner import HostRuntime, run
+from penrose_host.training.runtime import HostRuntime, run
 
 OUTPUT = {"predictions": "predictions"}
 PARTITIONS = ["p0", "p1"]

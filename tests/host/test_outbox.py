@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from penrose_host import Reject, outbox
+from penrose_host import Reject
 from penrose_host.errors import CheckpointDamaged, SinkError
-from penrose_host.letters import DeadLetters, read_letter
-from penrose_host.outbox import Outbox
+from penrose_host.outputs.dead_letter_outbox import Outbox
+from penrose_host.outputs.dead_letters import DeadLetters, read_letter
+from penrose_host.outputs.lines import dead_letter_outbox as outbox
 
 
 class Place:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from penrose_host import OwnedLoop
 from penrose_host.errors import PenroseError, TrainingError
@@ -327,7 +326,7 @@ def test_a_trainer_that_is_not_done_with_a_batch_is_told_in_time(started: Any) -
 
 
 def test_who_closes_a_loop_that_is_stuck_is_not_held_up_again(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penrose_host.owned_loop.GRACE", SHORT)
+    monkeypatch.setattr("penrose_host.executors.owned_loop.GRACE", SHORT)
     released = threading.Event()
     loop = started(lambda _: released.wait(AMPLE * 100), SHORT)
     with pytest.raises(TrainingError, match="did not ask for it"):

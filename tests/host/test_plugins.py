@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from penrose_host import interfaces
+from penrose_host import EmbeddingBackend
+from penrose_host.contracts import plugin as contract
 from penrose_host.errors import (
     ConfigError,
     PluginBlocked,
@@ -19,8 +19,8 @@ from penrose_host.errors import (
     PluginIncompatible,
     PluginNotFound,
     SourceError,
+    told,
 )
-from penrose_host.plugins.causes import told
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import create, load
 from penrose_host.plugins.selection import select, select_any
@@ -247,7 +247,7 @@ def test_a_plugin_is_loaded_and_made_with_complete_options(site):
 
     plugin = create(record, {"path": "x"}, "embedding")
 
-    assert isinstance(plugin, interfaces.EmbeddingBackend)
+    assert isinstance(plugin, EmbeddingBackend)
     assert (plugin.options.rows, plugin.options.path) == (8, "x")
 
 
@@ -350,10 +350,10 @@ def test_a_plugin_that_is_not_what_its_group_asks_for_is_incompatible(site, chan
 
 def test_the_previous_plugin_api_is_still_accepted(site, monkeypatch):
     record = fake_index(site, "penrose-fake").records[0]
-    monkeypatch.setattr(interfaces, "API_VERSION", 2)
+    monkeypatch.setattr(contract, "API_VERSION", 2)
     assert load(record).api_version == 1
 
-    monkeypatch.setattr(interfaces, "API_VERSION", 3)
+    monkeypatch.setattr(contract, "API_VERSION", 3)
     with pytest.raises(PluginIncompatible, match="accepts 3 and 2"):
         load(record)
 

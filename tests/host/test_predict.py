@@ -21,13 +21,15 @@ from rows_support import ScribeExecutor
 from run_support import FEATURES, MemorySource, batch, make_job, predictions
 from waiting_support import wait_until
 
-from penrose_host import Capability, Chunk, EncodedBatch, EndOfStream, StopRequest, intake, reader
+from penrose_host import Capability, Chunk, EncodedBatch, EndOfStream, StopRequest
 from penrose_host.checkpoints import CheckpointStore
+from penrose_host.core import merge as intake
 from penrose_host.errors import BadRow, CheckpointError, CheckpointNotFound, ConfigError, DataError, PenroseError
 from penrose_host.features.encoder import FeatureEncoder
-from penrose_host.rundir import locked
-from penrose_host.runner import run
-from penrose_host.scoring import score
+from penrose_host.ingest import reader
+from penrose_host.storage.run_directory import locked
+from penrose_host.training.runtime import run
+from penrose_host.training.scoring import score
 
 OUTPUT = {"predictions": "predictions"}
 

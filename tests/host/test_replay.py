@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from replay_support import EVENT_TIME, GivenSource, KeepingSink, chunk, plan
 
-from penrose_host import Capability, Reject, StopRequest, reader
-from penrose_host.display import Display
+from penrose_host import Capability, Reject, StopRequest
+from penrose_host.core.merge import AHEAD
 from penrose_host.errors import BadRow, DataError, SinkError
-from penrose_host.intake import AHEAD
-from penrose_host.reader import MAX_BYTES
-from penrose_host.replay import Pace, publisher, replay
-from penrose_host.replay.pace import LONGEST, TICK
-from penrose_host.replay.publisher import BATCH_ROWS
+from penrose_host.ingest import reader
+from penrose_host.ingest.reader import MAX_BYTES
+from penrose_host.monitoring.terminal import Display
+from penrose_host.replays import Pace, publisher, replay
+from penrose_host.replays.pace import LONGEST, TICK
+from penrose_host.replays.publisher import BATCH_ROWS
 
 
 def sink_of(made: Any) -> Any:
@@ -363,7 +363,7 @@ def test_arrivals_can_be_paced_too() -> None:
 
 def test_a_partition_is_not_silent_because_rows_of_others_are_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    for module in ("penrose_host.intake", "penrose_host.replay.publisher"):
+    for module in ("penrose_host.core.merge", "penrose_host.replays.publisher"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(GivenSource, "capabilities", frozenset({Capability.UNBOUNDED}))
     second = 1_000_000

@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from run_support import make_job
 
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.jobfile import to_yaml
 from penrose_host.errors import RunDirectoryError
-from penrose_host.report import write_report
-from penrose_host.report.curves import BUCKETS, segments
-from penrose_host.report.scales import event_ticks, ticks
-from penrose_host.runner import run
+from penrose_host.monitoring.report import write_report
+from penrose_host.monitoring.report.curves import BUCKETS, segments
+from penrose_host.monitoring.report.scales import event_ticks, ticks
+from penrose_host.training.runtime import run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

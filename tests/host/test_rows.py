@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from random_rows import as_bytes, random_rows
 
-from penrose_host.rows import Rows
+from penrose_host.core.rows import Rows
 
 
 def one_by_one(rows: Rows) -> list[Any]:

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from random_rows import as_bytes, random_rows
 
-from penrose_host.rows_arrow import from_ipc, to_ipc
+from penrose_host.core.rows_ipc import from_ipc, to_ipc
 
 NAMES = st.lists(st.text(max_size=4), unique=True, max_size=3)
 

@@ -21,7 +21,6 @@ from run_support import MemorySource, final_state, make_job, predictions, report
 
 from penrose_host import EncodedBatch, Position, StepInfo, StepResult, StopRequest
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.display import Display, LogFormat
 from penrose_host.errors import (
     BadRow,
     CheckpointDamaged,
@@ -30,8 +29,9 @@ from penrose_host.errors import (
     RunDirectoryError,
     WrongStream,
 )
-from penrose_host.rundir import locked
-from penrose_host.runner import run
+from penrose_host.monitoring.terminal import Display, LogFormat
+from penrose_host.storage.run_directory import locked
+from penrose_host.training.runtime import run
 
 OUTPUT = {"predictions": "predictions"}
 
@@ -204,7 +204,7 @@ def test_a_read_only_run_directory_is_an_error(tmp_path: Path) -> None:
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from penrose_host.rundir import locked\n"
+        "from penrose_host.storage.run_directory import locked\n"
         "from penrose_host.errors import RunDirectoryError\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
         "try:\n"
@@ -312,7 +312,7 @@ def test_what_the_source_raises_at_the_very_end_reaches_the_caller(tmp_path: Pat
 def test_the_last_report_tells_the_rate_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     clock = itertools.count()
     stepping = SimpleNamespace(perf_counter=lambda: float(next(clock)), time=time.time)
-    monkeypatch.setattr("penrose_host.session.time", stepping)
+    monkeypatch.setattr("penrose_host.training.session.time", stepping)
     run(make_job(tmp_path, source={"rows": rows, "partitions": 1}, micro_batch={"rows": 10, "event_time": None}))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     # A second passes from report to report: the last one of 100 rows tells no more rows than the one before it.

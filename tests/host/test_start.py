@@ -62,7 +62,7 @@ def test_a_plugin_is_imported_once_it_is_asked_for(loud):
 
 @pytest.mark.parametrize(
     "module",
-    ["penrose_host", "penrose_host.interfaces", "penrose_host.config.job", "penrose_host.environments.local"],
+    ["penrose_host", "penrose_host.contracts.executor", "penrose_host.config.job", "penrose_host.environments.local"],
 )
 def test_what_plugins_and_programs_import_first_needs_no_framework_and_no_arrow(loud, module):
     code = f"import sys, json, {module}\nprint(json.dumps([n.partition('.')[0] for n in sys.modules]))"

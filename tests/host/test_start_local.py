@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from penrose_host.batch import Position
-from penrose_host.cluster import ClusterSpec, Role
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.cluster import ClusterSpec, Role
+from penrose_host.contracts.environment import RunResult, Runtime
 from penrose_host.environments.local import LocalEnvironment
 from penrose_host.errors import ConfigError
-from penrose_host.interfaces import RunResult, Runtime
 
 
 class FakeRuntime(Runtime):

@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from rows_support import ScribeExecutor, make_rows
 
-from penrose_host.batch import Position
+from penrose_host.contracts.batch import Position
+from penrose_host.core.merge import Intake
+from penrose_host.core.metrics.config import MetricsConfig
+from penrose_host.core.metrics.progressive import ProgressiveMetrics
+from penrose_host.core.partition_names import Names
+from penrose_host.core.progress import Progress
+from penrose_host.core.rows import Rows
+from penrose_host.core.trainer import Trainer, TrainerConfig
 from penrose_host.errors import NonFiniteLoss, TrainingError
-from penrose_host.intake import Intake
-from penrose_host.metrics.config import MetricsConfig
-from penrose_host.metrics.progressive import ProgressiveMetrics
-from penrose_host.names import Names
-from penrose_host.progress import Progress
-from penrose_host.rows import Rows
-from penrose_host.trainer import Trainer, TrainerConfig
 
 
 def make_trainer(order: str = "event_time", scored: list[Rows] | None = None, **config: Any) -> Trainer:

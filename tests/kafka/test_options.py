@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from penrose_host.config.faults import faults_of
 from penrose_host.errors import ConfigError
+from penrose_host.options.faults import faults_of
 from penrose_kafka.client import bad_option, resolved
 from penrose_kafka.options import KafkaOptions, Secret
 from penrose_kafka.source import KafkaSource

@@ -13,14 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kafka_broker import Broker, Record
 from kafka_proxy import Proxy
 
-from penrose_host.batch import OFFSET, PARTITION, Chunk, Position, Reject
+from penrose_host.contracts.batch import OFFSET, PARTITION, Chunk, Position, Reject
+from penrose_host.contracts.datasource import EndOfStream
 from penrose_host.errors import SourceError, WrongStream
-from penrose_host.interfaces import EndOfStream
 from penrose_kafka.pieces import Pieces
 from penrose_kafka.source import KafkaSource
 

@@ -17,7 +17,7 @@ from kafka_broker import Broker, Record
 from kafka_reading import make_source, numbered_records, reading
 from schema_server import SchemaServer
 
-from penrose_host.batch import Reject
+from penrose_host.contracts.batch import Reject
 from penrose_host.errors import SinkError, SourceError
 
 pytestmark = pytest.mark.faults

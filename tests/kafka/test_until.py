@@ -14,13 +14,14 @@ import yaml
 from kafka_broker import Broker, Record
 from run_support import FEATURES, MemorySource, batch, final_state, make_job, predictions, reports
 
-from penrose_host import StopRequest, intake
+from penrose_host import StopRequest
 from penrose_host.checkpoints import CheckpointStore
+from penrose_host.contracts.environment import RunResult
+from penrose_host.core import merge as intake
 from penrose_host.errors import SourceError
-from penrose_host.interfaces import RunResult
-from penrose_host.loop import Loop
-from penrose_host.runner import run
-from penrose_host.scoring import score
+from penrose_host.training.pull_driver import Loop
+from penrose_host.training.runtime import run
+from penrose_host.training.scoring import score
 from penrose_kafka.source import KafkaSource
 
 OUTPUT = {"predictions": "predictions"}

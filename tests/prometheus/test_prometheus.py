@@ -19,12 +19,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from run_support import make_job, reports, selected
 
-from penrose_host.display import Display
-from penrose_host.plugins.hooks import Hooks
+from penrose_host.monitoring.terminal import Display
+from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
-from penrose_host.runner import run
 from penrose_host.testing import HookContract
+from penrose_host.training.runtime import run
 from penrose_prometheus.hook import PrometheusHook
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"

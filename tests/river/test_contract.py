@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from penrose_host import FeatureSpec
-from penrose_host.interfaces import EmbeddingBackend
+from penrose_host.contracts.embedding import EmbeddingBackend
 from penrose_host.testing import ExecutorContract
 from penrose_river.executor import RiverExecutor
 

@@ -19,8 +19,8 @@ from penrose_host import (
     Ragged,
     Role,
 )
+from penrose_host.contracts.snapshots import FilesSnapshot
 from penrose_host.errors import CheckpointDamaged, ConfigError, TrainingError
-from penrose_host.snapshots import FilesSnapshot
 from penrose_host.testing import MemoryCheckpoints
 from penrose_host.testing.batches import random_batch
 from penrose_host.testing.executors.lab import Lab, written

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.cluster import Role
+from penrose_host.contracts.cluster import Role
 
 JOB = Path(__file__).parents[2] / "contrib/penrose-flights/job.yaml"
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.cluster import ClusterSpec, Role
 from penrose_host.config.resolve import load
+from penrose_host.contracts.cluster import ClusterSpec, Role
 from penrose_host.embeddings.tensorfile import decode
-from penrose_host.model import build
 from penrose_host.testing.memory import MemoryCheckpoints
+from penrose_host.training.model import build
 
 __all__ = [
     "FILES",

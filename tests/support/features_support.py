@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from penrose_host.batch import Chunk, Reject
+from penrose_host.contracts.batch import Chunk, Reject
+from penrose_host.core.rows import Rows
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.features.ids import FeatureHash, ids_of
-from penrose_host.rows import Rows
 
 T0 = 1_357_035_300_000_000  # 2013-01-01 10:15 UTC, a Tuesday
 

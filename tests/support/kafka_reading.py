@@ -10,8 +10,9 @@ from typing import Any
 
 from kafka_broker import Record
 
-from penrose_host.batch import OFFSET, PARTITION
-from penrose_host.interfaces import Capability, EndOfStream
+from penrose_host.contracts.batch import OFFSET, PARTITION
+from penrose_host.contracts.datasource import EndOfStream
+from penrose_host.contracts.plugin import Capability
 from penrose_kafka.source import KafkaSource
 
 __all__ = ["Reading", "make_source", "numbered_records", "reading"]

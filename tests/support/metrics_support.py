@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from penrose_host.snapshots import CheckpointReader, FileRef, Snapshot, SnapshotRef, SnapshotWriter
+from penrose_host.contracts.snapshots import CheckpointReader, FileRef, Snapshot, SnapshotRef, SnapshotWriter
 
 
 def exact_auc(labels: Any, scores: Any) -> float | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from penrose_host.batch import Ragged
-from penrose_host.rows import Rows
+from penrose_host.contracts.batch import Ragged
+from penrose_host.core.rows import Rows
 
 
 def random_rows(

@@ -12,7 +12,7 @@ from run_support import selected
 from penrose_host import Chunk, DataSource, EndOfStream, Reject, Sink
 from penrose_host.features.config import TimeColumn
 from penrose_host.plugins.index import Kind
-from penrose_host.replay import Plan
+from penrose_host.replays import Plan
 
 EVENT_TIME = TimeColumn(column="t", unit="us")
 

@@ -20,7 +20,7 @@ from penrose_host import (
     StepInfo,
     StepResult,
 )
-from penrose_host.rows import Rows
+from penrose_host.core.rows import Rows
 
 
 def make_rows(

@@ -13,12 +13,15 @@ from rows_support import ScribeExecutor
 
 from penrose_host import Capability, Chunk, DataSource, EndOfStream, Position, Reject
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.cluster import Role
 from penrose_host.config.job import Job
-from penrose_host.config.resolve import Resolved, Selected
+from penrose_host.config.resolve import Resolved
+from penrose_host.contracts.cluster import Role
+from penrose_host.contracts.embedding import EmbeddingBackend
+from penrose_host.contracts.executor import Executor
+from penrose_host.contracts.plugin import Plugin
 from penrose_host.environments.local import LocalEnvironment
-from penrose_host.interfaces import EmbeddingBackend, Executor, Plugin
 from penrose_host.plugins.index import Kind, Record
+from penrose_host.plugins.selected import Selected
 
 FEATURES: dict[str, Any] = {
     "event_time": {"column": "t", "unit": "us"},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from penrose_host import FileRef, Position, Snapshot, SnapshotRef, SnapshotWriter, StepInfo, TableSpec
-from penrose_host.snapshots import Buffer
+from penrose_host.contracts.snapshots import Buffer
 from penrose_host.testing.memory import MemoryCheckpoints
 from penrose_tfplus.backend import TfplusBackend
 from penrose_tfplus.embedding import TfplusTable

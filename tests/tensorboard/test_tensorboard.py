@@ -17,11 +17,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.plugins.hooks import Hooks
+from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
-from penrose_host.runner import run
 from penrose_host.testing import HookContract
+from penrose_host.training.runtime import run
 from penrose_tensorboard.hook import TensorBoardHook, scalars
 
 
@@ -117,7 +117,7 @@ def test_what_was_reported_is_on_disk_before_the_run_ends(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told_and_stops_nothing(tmp_path, capsys):
     (tmp_path / "tensorboard").write_text("in the way")
-    from penrose_host.display import Display
+    from penrose_host.monitoring.terminal import Display
 
     result = run(job(tmp_path), display=Display("text"))
 

@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 
 from penrose_host import EncodedBatch, FeatureSpec
+from penrose_host.contracts.embedding import EmbeddingBackend
 from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.interfaces import EmbeddingBackend
 from penrose_host.testing import ExecutorContract
 from penrose_tensorflow.executor import TensorflowExecutor
 

@@ -15,8 +15,7 @@ from penrose_host.embeddings.hashing import HashingBackend
 from penrose_host.executors.options import ModelOptions, OptimizerOptions
 from penrose_tensorflow import models, optimizers, sparse
 from penrose_tensorflow.executor import TensorflowExecutor
-from penrose_torch import models as torch_models
-from penrose_torch import optimizers as torch_optimizers
+from penrose_torch import models as torch_models, optimizers as torch_optimizers
 from penrose_torch.executor import TorchExecutor
 
 RANDOM = np.random.default_rng(0)

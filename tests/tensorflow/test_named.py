@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from penrose_host import EncodedBatch, FeatureSpec, ListFeature
 from penrose_host.testing.batches import random_batch

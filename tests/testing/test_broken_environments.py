@@ -11,9 +11,9 @@ import pytest
 from contract_support import IN_A_PROCESS, Mutants, broken_promises, said_well
 
 from penrose_host.config.job import Job
+from penrose_host.contracts.environment import RunResult, Runtime
 from penrose_host.environments.local import LocalEnvironment
 from penrose_host.errors import PenroseError
-from penrose_host.interfaces import RunResult, Runtime
 from penrose_host.testing import EnvironmentContract, promises_of
 from penrose_host.testing.plugins import PluginContract
 

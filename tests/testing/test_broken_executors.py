@@ -23,7 +23,7 @@ from penrose_host import (
     StepInfo,
     StepResult,
 )
-from penrose_host.interfaces import FeatureSpec
+from penrose_host.contracts.executor import FeatureSpec
 from penrose_host.testing import ExecutorContract, promises_of
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.toys import ToyExecutor

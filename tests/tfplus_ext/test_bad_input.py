@@ -12,9 +12,9 @@ import pytest
 import torch
 from table_content import content
 
-from penrose_host.batch import Position, StepInfo
+from penrose_host.contracts.batch import Position, StepInfo
+from penrose_host.contracts.embedding import TableSpec
 from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.interfaces import TableSpec
 from penrose_tfplus import BadGradient, Table
 from penrose_tfplus.backend import TfplusBackend
 

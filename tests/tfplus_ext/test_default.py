@@ -102,7 +102,7 @@ def test_an_export_scores_without_the_extension(tmp_path: Path, admission: objec
     table = pa.table({"ts": pa.array(np.arange(400) * 1_000_000, pa.timestamp("us")), "user": users})
     pq.write_table(table.append_column("clicked", pa.array([None] * 400, pa.int64())), tmp_path / "rows.parquet")
     assert found.shape == (400,)
-    from penrose_host.scoring import score
+    from penrose_host.training.scoring import score
 
     score(load(path, None, {}), tmp_path / "scored")
     scored = pq.read_table(tmp_path / "scored").sort_by("_offset")["score"].to_numpy()

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tfplus_support import content, make_table, restored, save, train
 
 from penrose_host import FileRef, SnapshotRef

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from penrose_host.features.hashing import LONG
-from penrose_host.features.hashing import hash_bytes as host_bytes
+from penrose_host.features.hashing import LONG, hash_bytes as host_bytes
 from penrose_host.features.ids import FeatureHash, ids_of
 from penrose_tfplus import hash_strings
 from penrose_tfplus.hashing import hash_bytes

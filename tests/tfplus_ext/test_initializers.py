@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
 
+from penrose_host.contracts.embedding import TableSpec
 from penrose_host.embeddings.initializers import Initializer
-from penrose_host.interfaces import TableSpec
 from penrose_tfplus import Table, initializers
 
 KEYS = npst.arrays(np.int64, st.integers(0, 30), elements=st.integers(-(2**63), 2**63 - 1))

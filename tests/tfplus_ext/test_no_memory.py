@@ -72,7 +72,7 @@ def test_the_host_is_told_that_there_is_no_memory() -> None:
         import resource
         import numpy as np
         from penrose_host.errors import TrainingError
-        from penrose_host.interfaces import TableSpec
+        from penrose_host import TableSpec
         from penrose_tfplus.backend import TfplusBackend
 
         table = TfplusBackend(TfplusBackend.Options(threads=1)).table(TableSpec("users", 64))

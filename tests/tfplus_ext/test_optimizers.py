@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from table_optimizers import SLOTS, RowTable
 
-from penrose_host.embeddings.optimizers import _OPTIMIZERS as HOST_OPTIMIZERS
-from penrose_host.embeddings.optimizers import Optimizer
-from penrose_host.interfaces import TableSpec
+from penrose_host.contracts.embedding import TableSpec
+from penrose_host.embeddings.optimizers import _OPTIMIZERS as HOST_OPTIMIZERS, Optimizer
 from penrose_tfplus import Table, optimizers
 
 WIDTHS = [1, 3, 8, 16, 17, 64, 1024]

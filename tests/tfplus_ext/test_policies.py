@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from penrose_host.batch import Position, StepInfo
+from penrose_host.contracts.batch import Position, StepInfo
+from penrose_host.contracts.embedding import TableSpec
 from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.interfaces import TableSpec
 from penrose_tfplus.backend import TfplusBackend
 from penrose_tfplus.embedding import TfplusTable
 

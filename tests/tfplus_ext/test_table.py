@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from penrose_host.contracts.embedding import TableSpec
 from penrose_host.embeddings.initializers import Initializer
-from penrose_host.interfaces import TableSpec
 from penrose_tfplus import Table
 
 SECOND = 1_000_000

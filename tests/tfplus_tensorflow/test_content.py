@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tfplus_tensorflow_support import assert_same_state, int64, make_kv, train
 
 from penrose_tfplus import optimizers

@@ -12,8 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from penrose_tfplus_tensorflow import Embedding, KvVariable, Model, embedding_lookup, safe_embedding_lookup_sparse
 

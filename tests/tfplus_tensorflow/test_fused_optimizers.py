@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from table_optimizers import SLOTS, RowTable
 from tfplus_tensorflow_support import FIRST, int64, make_kv, train
 

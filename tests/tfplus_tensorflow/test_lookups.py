@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tfplus_tensorflow_support import FIRST, int64, make_kv
 
 from penrose_tfplus_tensorflow import Embedding, embedding_lookup, safe_embedding_lookup_sparse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from penrose_host.interfaces import EmbeddingBackend
+from penrose_host.contracts.embedding import EmbeddingBackend
 from penrose_host.testing import ExecutorContract
 from penrose_torch.executor import TorchExecutor
 

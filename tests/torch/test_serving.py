@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from penrose_host.datasources.clickstream.source.source import ClickstreamSource
 
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, resolve
-from penrose_host.datasources.clickstream import ClickstreamSource
-from penrose_host.exports import export_checkpoint
+from penrose_host.core.rows import Rows
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.features.encoder import FeatureEncoder
-from penrose_host.model import restore
-from penrose_host.rows import Rows
-from penrose_host.runner import run
-from penrose_host.scoring import score
+from penrose_host.training.export_command import export_checkpoint
+from penrose_host.training.model import restore
+from penrose_host.training.runtime import run
+from penrose_host.training.scoring import score
 
 STREAM = {"name": "clickstream", "rows": 3000, "partitions": 2, "label_delay": "1s"}
 

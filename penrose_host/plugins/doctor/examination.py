@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import penrose_host
-from penrose_host.interfaces import API_VERSION
+from penrose_host.contracts.plugin import API_VERSION
 from penrose_host.plugins.doctor.findings import Finding
 from penrose_host.plugins.doctor.installed import installed
 from penrose_host.plugins.doctor.metadata import of_metadata
 from penrose_host.plugins.doctor.probing import TIME_LIMIT, Probe, probe
 from penrose_host.plugins.doctor.requirements import of_requirements
-from penrose_host.plugins.editable import reinstall
+from penrose_host.plugins.editable_installs import reinstall
 from penrose_host.plugins.index import Index, Record, normalise, scan
 from penrose_host.plugins.selection import forbidden
 

@@ -10,7 +10,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
-from penrose_host.plugins.editable import project_folder
+from penrose_host.plugins.editable_installs import project_folder
 from penrose_host.plugins.index import normalise
 
 __all__ = ["Installed", "installed", "is_group"]

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from penrose_host.batch import Chunk
-from penrose_host.interfaces import Capability, DataSource
+from penrose_host.contracts.batch import Chunk
+from penrose_host.contracts.datasource import DataSource
+from penrose_host.contracts.plugin import Capability
 from penrose_host.testing.datasources.reading import Rows, chunks, collect, next_offsets, take
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from penrose_host.interfaces import DataSource, EndOfStream, Lag
+from penrose_host.contracts.datasource import DataSource, EndOfStream, Lag
 from penrose_host.testing.datasources.base import SourceChecks, Whole
 from penrose_host.testing.datasources.reading import Rows, check_same, collect, next_offsets, rows_of
 from penrose_host.testing.promises import Broken, promise, raised_by, told

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from penrose_host.batch import Position
-from penrose_host.interfaces import Capability
+from penrose_host.contracts.batch import Position
+from penrose_host.contracts.plugin import Capability
 from penrose_host.testing.datasources.base import SourceChecks, Whole
 from penrose_host.testing.datasources.reading import Rows, check_same
 from penrose_host.testing.drawing import for_all

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
 
-from penrose_host.batch import OFFSET, PARTITION, Chunk
-from penrose_host.interfaces import Capability, DataSource, EndOfStream
+from penrose_host.contracts.batch import OFFSET, PARTITION, Chunk
+from penrose_host.contracts.datasource import DataSource, EndOfStream
+from penrose_host.contracts.plugin import Capability
 from penrose_host.testing.promises import Broken
 
 __all__ = ["Row", "Rows", "check_same", "chunks", "collect", "difference", "next_offsets", "rows_of", "take"]

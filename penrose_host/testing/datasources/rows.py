@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, PARTITION, Chunk
+from penrose_host.contracts.batch import OFFSET, PARTITION, Chunk
 from penrose_host.testing.datasources.base import SourceChecks
 from penrose_host.testing.datasources.reading import rows_of
 from penrose_host.testing.promises import Broken, promise

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, Chunk, Position
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.interfaces import DataSource
+from penrose_host.contracts.batch import OFFSET, Chunk, Position
+from penrose_host.contracts.datasource import DataSource
 from penrose_host.testing.datasources.base import SourceChecks, Whole
 from penrose_host.testing.datasources.reading import chunks
 from penrose_host.testing.jobs import predictions, run_job, small_job

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from penrose_host.batch import EncodedBatch
+from penrose_host.contracts.batch import EncodedBatch
+from penrose_host.contracts.embedding import EmbeddingBackend
+from penrose_host.contracts.executor import Executor, FeatureSpec, ListFeature
 from penrose_host.embeddings.hashing import HashingBackend
-from penrose_host.interfaces import EmbeddingBackend, Executor, FeatureSpec, ListFeature
 from penrose_host.testing.batches import random_batch, with_column
 from penrose_host.testing.executors.lab import Lab
 from penrose_host.testing.plugins import PluginContract

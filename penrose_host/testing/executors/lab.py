@@ -5,18 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from penrose_host.batch import EncodedBatch, Position, StepInfo, StepResult
-from penrose_host.cluster import ClusterSpec, Role
-from penrose_host.interfaces import (
-    EmbeddingBackend,
-    EmbeddingTable,
-    Executor,
-    ExecutorContext,
-    FeatureSpec,
-    TableFactory,
-    TableSpec,
-)
-from penrose_host.snapshots import FilesSnapshot, Snapshot
+from penrose_host.contracts.batch import EncodedBatch, Position, StepInfo, StepResult
+from penrose_host.contracts.cluster import ClusterSpec, Role
+from penrose_host.contracts.embedding import EmbeddingBackend, EmbeddingTable, TableFactory, TableSpec
+from penrose_host.contracts.executor import Executor, ExecutorContext, FeatureSpec
+from penrose_host.contracts.snapshots import FilesSnapshot, Snapshot
 from penrose_host.testing.memory import MemoryCheckpoints, MemoryReader
 
 __all__ = ["Lab", "Saved", "reader", "written"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from penrose_host.batch import EncodedBatch
+from penrose_host.contracts.batch import EncodedBatch
 from penrose_host.testing.batches import arrays, frozen, joined, without_labels
 from penrose_host.testing.executors.base import ExecutorChecks
 from penrose_host.testing.executors.comparing import apart, copied, difference

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from penrose_host.batch import Position, StepInfo
+from penrose_host.contracts.batch import Position, StepInfo
+from penrose_host.contracts.embedding import EmbeddingBackend, EmbeddingTable, TableSpec
 from penrose_host.embeddings.mixing import buckets
-from penrose_host.interfaces import EmbeddingBackend, EmbeddingTable, TableSpec
 from penrose_host.testing.plugins import PluginContract
 from penrose_host.testing.promises import Broken
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Float32, Int64
+    from penrose_host.contracts.batch import Float32, Int64
 
 __all__ = ["STEP", "Content", "TableChecks", "difference", "exported"]
 

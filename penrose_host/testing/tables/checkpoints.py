@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from penrose_host.contracts.embedding import EmbeddingTable
+from penrose_host.contracts.snapshots import FilesSnapshot, SnapshotRef
 from penrose_host.errors import CheckpointDamaged
-from penrose_host.interfaces import EmbeddingTable
-from penrose_host.snapshots import FilesSnapshot, SnapshotRef
 from penrose_host.testing.drawing import for_all
 from penrose_host.testing.memory import MemoryCheckpoints
 from penrose_host.testing.pickles import pickles_in

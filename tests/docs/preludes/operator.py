@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
-
-from penrose_host.datasources.clickstream import ClickstreamSource
+from penrose_host.datasources.clickstream.source.source import ClickstreamSource
 
 
 class Engine:

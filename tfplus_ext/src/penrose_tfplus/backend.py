@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from penrose_host.config.durations import Duration
-from penrose_host.interfaces import EmbeddingBackend, TableSpec
+from penrose_host import EmbeddingBackend, TableSpec
+from penrose_host.options import Duration
 
 if TYPE_CHECKING:
     from penrose_tfplus.embedding import TfplusTable

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from penrose_host.errors import CheckpointError, ConfigError, TrainingError
-from penrose_host.interfaces import EmbeddingTable, TableSpec, TableStats
-from penrose_host.snapshots import Snapshot, SnapshotWriter
+from penrose_host import (
+    CheckpointError,
+    ConfigError,
+    EmbeddingTable,
+    Snapshot,
+    SnapshotWriter,
+    TableSpec,
+    TableStats,
+    TrainingError,
+)
 from penrose_tfplus import files
 from penrose_tfplus.backend import TfplusOptions
 from penrose_tfplus.table import BadGradient, Table, TableFull
@@ -17,8 +24,7 @@ from penrose_tfplus.table import BadGradient, Table, TableFull
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from penrose_host.batch import Float32, Int64, StepInfo
-    from penrose_host.snapshots import CheckpointReader, SnapshotRef
+    from penrose_host import CheckpointReader, Float32, Int64, SnapshotRef, StepInfo
 
 __all__ = ["TfplusTable"]
 

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penrose_host.embeddings.tensorfile import decode, encode
-from penrose_host.errors import CheckpointDamaged
+from penrose_host import CheckpointDamaged
+from penrose_host.embeddings import decode, encode
 
 if TYPE_CHECKING:
-    from penrose_host.snapshots import Buffer, CheckpointReader, FileRef, SnapshotRef
+    from penrose_host import Buffer, CheckpointReader, FileRef, SnapshotRef
     from penrose_tfplus._native import Float32, Int64, UInt32
 
 __all__ = ["Generation", "Head", "Rows", "head_name", "plan", "read_generations", "rows_name", "write"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penrose_host.features.hashing import LONG, NULL_SEED, murmur
+from penrose_host.features import LONG, NULL_SEED, murmur
 from penrose_tfplus import _native
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from penrose_host.errors import SourceError
+from penrose_host import SourceError
 
 __all__ = ["data_distribution", "load_flights"]
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host import API_VERSION, OFFSET, PARTITION, Capability, Chunk, DataSource, EndOfStream, Lag
-from penrose_host.errors import WrongStream
+from penrose_host import API_VERSION, OFFSET, PARTITION, Capability, Chunk, DataSource, EndOfStream, Lag, WrongStream
 
 if TYPE_CHECKING:
     import numpy as np

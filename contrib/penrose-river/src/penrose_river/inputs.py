@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch
-    from penrose_host.interfaces import FeatureSpec
+    from penrose_host import EncodedBatch, FeatureSpec
 
 __all__ = ["Rows", "named", "sparse"]
 

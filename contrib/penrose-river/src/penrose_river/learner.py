@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penrose_host.batch import StepResult
-from penrose_host.errors import TrainingError
+from penrose_host import StepResult, TrainingError
 from penrose_river.inputs import named, sparse
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
-    from penrose_host.interfaces import FeatureSpec
+    from penrose_host import EncodedBatch, FeatureSpec, Float32, StepInfo
     from penrose_river.inputs import Row
     from penrose_river.names import Names
 

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.errors import ConfigError
+from penrose_host import ConfigError
 from penrose_river.learner import Learner
 from penrose_river.names import Names
 from penrose_river.options import MODELS, OptimizerOptions, RiverOptions
@@ -16,7 +16,7 @@ from penrose_river.state import copy_of
 from penrose_river.trial import model_fault, try_out
 
 if TYPE_CHECKING:
-    from penrose_host.interfaces import ExecutorContext, FeatureSpec
+    from penrose_host import ExecutorContext, FeatureSpec
 
 __all__ = ["build"]
 

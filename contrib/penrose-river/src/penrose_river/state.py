@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from penrose_host.errors import CheckpointDamaged, TrainingError
-from penrose_host.snapshots import Snapshot
+from penrose_host import CheckpointDamaged, Snapshot, TrainingError
 from penrose_river.decode import Decoder
 from penrose_river.encode import CannotEncode, Encoder
 
 if TYPE_CHECKING:
-    from penrose_host.snapshots import CheckpointReader, SnapshotWriter
+    from penrose_host import CheckpointReader, SnapshotWriter
     from penrose_river.learner import Learner
     from penrose_river.names import Names
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penrose_host.batch import EncodedBatch, Position, Ragged, StepInfo
-from penrose_host.errors import ConfigError, TrainingError
+from penrose_host import ConfigError, EncodedBatch, Position, Ragged, StepInfo, TrainingError
 from penrose_river.encode import CannotEncode
 from penrose_river.learner import Learner
 from penrose_river.state import copy_of

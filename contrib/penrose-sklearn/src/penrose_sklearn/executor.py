@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host import Capability, EncodedBatch, Executor, ExecutorContext, FilesSnapshot, StepInfo, StepResult
-from penrose_host.embeddings.mixing import buckets
-from penrose_host.errors import CheckpointDamaged, ConfigError, TrainingError
+from penrose_host import (
+    Capability,
+    CheckpointDamaged,
+    ConfigError,
+    EncodedBatch,
+    Executor,
+    ExecutorContext,
+    FilesSnapshot,
+    StepInfo,
+    StepResult,
+    TrainingError,
+)
+from penrose_host.embeddings import buckets
 
 if TYPE_CHECKING:
     from penrose_host import CheckpointReader

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from penrose_host.errors import PluginError
+from penrose_host import PluginError
 
 __all__ = ["SERVERS", "MockServer", "Server", "TansuServer", "tansu_binary"]
 

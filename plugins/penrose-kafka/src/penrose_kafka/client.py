@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.errors import ConfigError, SourceError
+from penrose_host import ConfigError, SourceError
 from penrose_kafka.options import Secret
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import SourceError
+from penrose_host import SourceError
 from penrose_kafka.client import explain
 from penrose_kafka.topics import placed
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from penrose_host.errors import PluginError
+from penrose_host import PluginError
 from penrose_kafka.brokers import SERVERS, Server
 
 __all__ = ["run"]

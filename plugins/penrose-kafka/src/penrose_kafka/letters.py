@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from penrose_kafka.producing import Publisher
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Reject
+    from penrose_host import Reject
 
 __all__ = ["LetterTopic"]
 

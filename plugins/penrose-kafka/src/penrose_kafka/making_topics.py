@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from penrose_host.errors import SinkError
+from penrose_host import SinkError
 from penrose_kafka.codes import REFUSED
 from penrose_kafka.producing import failure
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Message
 
-from penrose_host.batch import OFFSET, PARTITION, Chunk, Reject
+from penrose_host import OFFSET, PARTITION, Chunk, Reject
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int32, Int64
+    from penrose_host import Int32, Int64
     from penrose_host.decoding import Decoder
     from penrose_kafka.options import Metadata
 

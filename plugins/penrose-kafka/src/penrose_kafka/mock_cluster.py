@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import cimpl
 
-from penrose_host.errors import PluginError
+from penrose_host import PluginError
 
 __all__ = ["MockCluster"]
 

@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 
-from penrose_host.errors import PenroseError
+from penrose_host import PenroseError
 from penrose_kafka.mock_cluster import MockCluster
 
 __all__ = ["main"]

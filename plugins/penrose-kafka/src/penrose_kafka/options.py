@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from penrose_host.config.durations import Duration
-from penrose_host.config.instants import format_instant, parse_instant
 from penrose_host.decoding import DecoderOptions
+from penrose_host.options import Duration, format_instant, parse_instant
 
 __all__ = [
     "ClientOptions",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from penrose_host.batch import OFFSET, PARTITION, Chunk, Reject
+from penrose_host import OFFSET, PARTITION, Chunk, Reject
 
 __all__ = ["Pieces"]
 

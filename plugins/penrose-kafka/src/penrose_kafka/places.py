@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import SourceError, WrongStream
+from penrose_host import SourceError, WrongStream
 
 if TYPE_CHECKING:
     from penrose_kafka.connection import Connection

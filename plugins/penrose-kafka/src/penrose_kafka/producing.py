@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from penrose_host.errors import SinkError
+from penrose_host import SinkError
 from penrose_kafka.codes import FORBIDDEN, REFUSED, UNKNOWN
 
 __all__ = ["DEFAULTS", "Publisher", "failure"]

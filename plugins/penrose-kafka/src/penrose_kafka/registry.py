@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penrose_host.errors import ConfigError, SourceError
+from penrose_host import ConfigError, SourceError
 from penrose_kafka.client import resolved
 from penrose_kafka.options import RegistryOptions
 

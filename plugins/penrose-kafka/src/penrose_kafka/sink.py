@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import cycle, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penrose_host.errors import SinkError
-from penrose_host.interfaces import Sink
+from penrose_host import Sink, SinkError
 from penrose_kafka.sink_options import KafkaSinkOptions
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from penrose_host.config.durations import Duration
+from penrose_host.options import Duration
 from penrose_kafka.options import ClientOptions, Servers, decided_elsewhere
 
 __all__ = ["KafkaSinkOptions"]

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penrose_host.errors import SourceError, WrongStream
-from penrose_host.interfaces import API_VERSION, Capability, DataSource, EndOfStream, Lag
+from penrose_host import API_VERSION, Capability, DataSource, EndOfStream, Lag, SourceError, WrongStream
 from penrose_kafka.client import Unreachable, explain, resolved
 from penrose_kafka.connection import Connection
 from penrose_kafka.options import KafkaOptions
@@ -25,7 +24,7 @@ from penrose_kafka.topics import named, placed
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from penrose_host.batch import Chunk, Position, Reject
+    from penrose_host import Chunk, Position, Reject
     from penrose_host.decoding import Decoder
     from penrose_kafka.committing import Commits
     from penrose_kafka.letters import LetterTopic
@@ -254,8 +253,7 @@ class KafkaSource(DataSource):
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         """The messages that are some; ends of partitions are noted, errors raised."""
-        from confluent_kafka import KafkaError as Code
-        from confluent_kafka import Message
+        from confluent_kafka import KafkaError as Code, Message
 
         errors = list(map(Message.error, messages))
         if not any(errors):

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.config.instants import parse_instant
-from penrose_host.errors import SourceError
+from penrose_host import SourceError
+from penrose_host.options import parse_instant
 from penrose_kafka.client import Unreachable, explain
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from penrose_host import HookPlugin, hookimpl
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
+    from penrose_host import Job
 
 __all__ = ["PrometheusHook"]
 

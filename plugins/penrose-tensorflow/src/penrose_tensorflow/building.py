@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.executors.functions import fault
-from penrose_host.executors.inputs import Layout
-from penrose_host.executors.options import MODELS
-from penrose_host.interfaces import TableSpec
+from penrose_host import ConfigError, TableSpec, TrainingError
+from penrose_host.executors import MODELS, Layout, fault
 from penrose_tensorflow.custom import custom_model
 from penrose_tensorflow.graph import GraphLearner, Model
 from penrose_tensorflow.learner import Learner
@@ -22,7 +19,7 @@ from penrose_tensorflow.runtime import prepare
 from penrose_tensorflow.sparse import sparse_optimizer
 
 if TYPE_CHECKING:
-    from penrose_host.interfaces import ExecutorContext, TableFactory
+    from penrose_host import ExecutorContext, TableFactory
 
 __all__ = ["build"]
 

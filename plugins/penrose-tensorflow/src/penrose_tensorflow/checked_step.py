@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from penrose_host.errors import TrainingError
+from penrose_host import TrainingError
 from penrose_tensorflow.draws import stateful_draws
 from penrose_tensorflow.outputs import unknown_variables
 

@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.executors.functions import different_names, fault, function
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import ConfigError, FeatureSpec, TrainingError
+from penrose_host.executors import different_names, fault, function
 from penrose_tensorflow.failures import raised
 from penrose_tensorflow.layers import kept
 from penrose_tensorflow.options import TensorflowOptions

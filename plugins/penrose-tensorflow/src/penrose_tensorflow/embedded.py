@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from penrose_host.executors.functions import different_names
-from penrose_host.executors.inputs import Layout
+from penrose_host.executors import Layout, different_names
 from penrose_tensorflow.pooling import pooling, pooling_specs, slots
 from penrose_tensorflow.rows import TableRows
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from penrose_host.batch import EncodedBatch, Int64
+    from penrose_host import EncodedBatch, Int64
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

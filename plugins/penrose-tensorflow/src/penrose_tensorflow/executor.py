@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import ConfigError
-from penrose_host.interfaces import Capability, Executor
+from penrose_host import Capability, ConfigError, Executor
 from penrose_tensorflow.options import TensorflowOptions
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo, StepResult
-    from penrose_host.interfaces import ExecutorContext
-    from penrose_host.snapshots import CheckpointReader, Snapshot
+    from penrose_host import CheckpointReader, EncodedBatch, ExecutorContext, Float32, Snapshot, StepInfo, StepResult
     from penrose_tensorflow.learner import Learner
 
 __all__ = ["TensorflowExecutor"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from penrose_host.executors.functions import fault
+from penrose_host.executors import fault
 from penrose_tensorflow.signature import Signature
 
 if TYPE_CHECKING:

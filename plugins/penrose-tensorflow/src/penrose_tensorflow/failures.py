@@ -6,7 +6,7 @@ import re
 
 import tensorflow as tf
 
-from penrose_host.errors import TrainingError
+from penrose_host import TrainingError
 
 __all__ = ["failed", "raised", "said"]
 

@@ -11,11 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.batch import StepResult
-from penrose_host.errors import ConfigError, PenroseError, TrainingError
-from penrose_host.executors.functions import fault, function
-from penrose_host.executors.inputs import Layout
-from penrose_host.owned_loop import OwnedLoop
+from penrose_host import ConfigError, PenroseError, StepResult, TrainingError
+from penrose_host.executors import Layout, OwnedLoop, fault, function
 from penrose_tensorflow.checked_step import check_step
 from penrose_tensorflow.failures import failed, raised, said
 from penrose_tensorflow.layers import held_by_layers, kept
@@ -27,8 +24,7 @@ from penrose_tensorflow.runtime import eager
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
-    from penrose_host.interfaces import FeatureSpec
+    from penrose_host import EncodedBatch, FeatureSpec, Float32, StepInfo
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

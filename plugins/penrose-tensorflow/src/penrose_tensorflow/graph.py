@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.batch import StepResult
-from penrose_host.errors import TrainingError
-from penrose_host.executors.inputs import Inputs, Layout
+from penrose_host import StepResult, TrainingError
+from penrose_host.executors import Inputs, Layout
 from penrose_tensorflow.compiled import Compiled
 from penrose_tensorflow.draws import random_operations
 from penrose_tensorflow.learner import Learner
@@ -27,7 +26,7 @@ from penrose_tensorflow.tensors import tensor
 if TYPE_CHECKING:
     import keras
 
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
+    from penrose_host import EncodedBatch, Float32, StepInfo
     from penrose_tensorflow.optimizers import DenseOptimizer
     from penrose_tensorflow.rows import RowSource
 

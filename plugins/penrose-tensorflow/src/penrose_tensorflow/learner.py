@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from penrose_host.executors.inputs import Layout
+from penrose_host.executors import Layout
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo, StepResult
+    from penrose_host import EncodedBatch, Float32, StepInfo, StepResult
 
 __all__ = ["Learner", "Stateful"]
 

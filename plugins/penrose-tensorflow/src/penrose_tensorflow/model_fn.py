@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.batch import StepResult
-from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.executors.functions import fault, function
-from penrose_host.executors.inputs import Layout
+from penrose_host import ConfigError, StepResult, TrainingError
+from penrose_host.executors import Layout, fault, function
 from penrose_tensorflow.draws import kinds, random_operations, with_counted_draws
 from penrose_tensorflow.embedded import EmbeddedColumns
 from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
@@ -28,8 +26,7 @@ from penrose_tensorflow.tensors import tensor
 from penrose_tensorflow.updates import updates_of_layers
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
-    from penrose_host.interfaces import FeatureSpec
+    from penrose_host import EncodedBatch, FeatureSpec, Float32, StepInfo
     from penrose_tensorflow.options import TensorflowOptions
     from penrose_tensorflow.rows import TableRows
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.batch import EncodedBatch, Ragged
-from penrose_host.executors.functions import different_names
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import EncodedBatch, FeatureSpec, Ragged
+from penrose_host.executors import different_names
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]

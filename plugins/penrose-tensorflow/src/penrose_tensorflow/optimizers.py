@@ -13,9 +13,9 @@ from typing import TypeAlias
 import keras
 import tensorflow as tf
 
-from penrose_host.embeddings.parameters import checked, known
-from penrose_host.errors import ConfigError
-from penrose_host.executors.options import OptimizerOptions
+from penrose_host import ConfigError
+from penrose_host.embeddings import checked, known
+from penrose_host.executors import OptimizerOptions
 
 __all__ = ["DenseOptimizer", "dense_optimizer"]
 

@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from penrose_host.executors.functions import is_place
-from penrose_host.executors.options import MODELS, ModelOptions
+from penrose_host.executors import MODELS, ModelOptions, is_place
 
 __all__ = ["TensorflowOptions"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.errors import TrainingError
+from penrose_host import TrainingError
 from penrose_tensorflow.draws import kinds
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Float32
+    from penrose_host import Float32
 
 __all__ = ["by_head", "described", "finite", "log_losses", "stacked", "unknown_variables"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from penrose_host.executors.inputs import Inputs, Layout
+from penrose_host.executors import Inputs, Layout
 
 if TYPE_CHECKING:
     import numpy as np

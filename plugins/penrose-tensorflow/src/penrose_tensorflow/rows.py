@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.embeddings.initializers import Initializer
-from penrose_host.embeddings.mixing import buckets
+from penrose_host.embeddings import Initializer, buckets
 from penrose_tensorflow.servable import ExportedLayer, ExportedTable
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64, StepInfo
-    from penrose_host.interfaces import EmbeddingTable
+    from penrose_host import EmbeddingTable, Int64, StepInfo
     from penrose_tensorflow.sparse import SparseOptimizer
 
 __all__ = ["LayerRows", "RowSource", "TableRows"]

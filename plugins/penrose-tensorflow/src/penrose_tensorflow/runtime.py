@@ -7,8 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from penrose_host.errors import ConfigError
-from penrose_host.executors.functions import fault
+from penrose_host import ConfigError
+from penrose_host.executors import fault
 from penrose_tensorflow.executor import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 

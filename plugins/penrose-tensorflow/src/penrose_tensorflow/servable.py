@@ -9,9 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.embeddings.initializers import Initializer
-from penrose_host.embeddings.mixing import MULTIPLIERS
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import FeatureSpec
+from penrose_host.embeddings import MULTIPLIERS, Initializer
 
 __all__ = ["ExportedLayer", "ExportedTable", "Servable"]
 

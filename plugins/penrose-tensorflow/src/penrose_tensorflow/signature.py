@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import FeatureSpec
 
 __all__ = ["Signature"]
 

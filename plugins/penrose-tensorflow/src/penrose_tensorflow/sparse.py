@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from penrose_host.embeddings.parameters import checked, known
-from penrose_host.executors.options import OptimizerOptions
+from penrose_host.embeddings import checked, known
+from penrose_host.executors import OptimizerOptions
 
 __all__ = ["SparseOptimizer", "sparse_optimizer"]
 

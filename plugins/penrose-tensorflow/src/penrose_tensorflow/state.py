@@ -17,11 +17,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from penrose_host.errors import CheckpointDamaged
-from penrose_host.snapshots import Snapshot
+from penrose_host import CheckpointDamaged, Snapshot
 
 if TYPE_CHECKING:
-    from penrose_host.snapshots import CheckpointReader, SnapshotWriter
+    from penrose_host import CheckpointReader, SnapshotWriter
     from penrose_tensorflow.learner import Learner
 
 __all__ = ["restore", "snapshot"]

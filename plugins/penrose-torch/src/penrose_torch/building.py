@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from penrose_host.errors import ConfigError
-from penrose_host.executors.options import MODELS
-from penrose_host.interfaces import TableSpec
+from penrose_host import ConfigError, TableSpec
+from penrose_host.executors import MODELS
 from penrose_torch.custom import custom_model
 from penrose_torch.inputs import Layout
 from penrose_torch.learner import Learner
@@ -20,7 +19,7 @@ from penrose_torch.options import TorchOptions
 from penrose_torch.rows import LayerRows, RowSource, TableRows
 
 if TYPE_CHECKING:
-    from penrose_host.interfaces import ExecutorContext
+    from penrose_host import ExecutorContext
 
 __all__ = ["build"]
 

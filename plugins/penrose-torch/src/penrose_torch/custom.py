@@ -7,9 +7,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from penrose_host.errors import ConfigError, TrainingError
-from penrose_host.executors.functions import different_names, fault, function
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import ConfigError, FeatureSpec, TrainingError
+from penrose_host.executors import different_names, fault, function
 from penrose_torch.options import TorchOptions
 
 __all__ = ["Custom", "custom_model"]

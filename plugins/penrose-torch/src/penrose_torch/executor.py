@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.interfaces import Capability, Executor
+from penrose_host import Capability, Executor
 from penrose_torch.options import TorchOptions
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo, StepResult
-    from penrose_host.interfaces import ExecutorContext
-    from penrose_host.snapshots import CheckpointReader, Snapshot
+    from penrose_host import CheckpointReader, EncodedBatch, ExecutorContext, Float32, Snapshot, StepInfo, StepResult
     from penrose_torch.learner import Learner
 
 __all__ = ["TorchExecutor"]

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from penrose_host.embeddings.initializers import Initializer
+from penrose_host.embeddings import Initializer
 from penrose_torch.rows import LayerRows, TableRows
 from penrose_torch.servable import ExportedLayer, ExportedTable, Servable
 
 if TYPE_CHECKING:
-    from penrose_host.interfaces import EmbeddingTable, FeatureSpec
+    from penrose_host import EmbeddingTable, FeatureSpec
     from penrose_torch.learner import Learner
 
 __all__ = ["export", "save"]

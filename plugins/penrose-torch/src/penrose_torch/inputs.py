@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penrose_host.executors import inputs
-from penrose_host.executors.inputs import Inputs
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import FeatureSpec
+from penrose_host.executors import Inputs, inputs
 
 __all__ = ["Layout"]
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from penrose_host.batch import StepResult
-from penrose_host.executors.inputs import Inputs
+from penrose_host import StepResult
+from penrose_host.executors import Inputs
 from penrose_torch.custom import Custom
 from penrose_torch.inputs import Layout
 from penrose_torch.rows import RowSource
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
+    from penrose_host import EncodedBatch, Float32, StepInfo
 
 __all__ = ["Learner"]
 

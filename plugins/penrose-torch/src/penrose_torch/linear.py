@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from penrose_host.batch import StepResult
-from penrose_host.executors.inputs import Inputs
+from penrose_host import StepResult
+from penrose_host.executors import Inputs
 from penrose_torch.inputs import Layout
 from penrose_torch.learner import Learner
 from penrose_torch.models import Logistic
 from penrose_torch.rows import TableRows
 
 if TYPE_CHECKING:
-    from penrose_host.batch import EncodedBatch, Float32, StepInfo
+    from penrose_host import EncodedBatch, Float32, StepInfo
 
 __all__ = ["LinearLearner"]
 

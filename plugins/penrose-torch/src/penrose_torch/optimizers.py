@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, optim
 
-from penrose_host.embeddings.parameters import checked, known
-from penrose_host.errors import ConfigError
-from penrose_host.executors.options import OptimizerOptions
+from penrose_host import ConfigError
+from penrose_host.embeddings import checked, known
+from penrose_host.executors import OptimizerOptions
 
 __all__ = ["dense_optimizer", "sparse_optimizer"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from penrose_host.executors.options import ModelOptions
+from penrose_host.executors import ModelOptions
 
 __all__ = ["TorchOptions"]
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from penrose_host.embeddings.mixing import buckets
+from penrose_host.embeddings import buckets
 
 if TYPE_CHECKING:
-    from penrose_host.batch import Int64, StepInfo
-    from penrose_host.interfaces import EmbeddingTable
+    from penrose_host import EmbeddingTable, Int64, StepInfo
 
 __all__ = ["LayerRows", "RowSource", "TableRows"]
 

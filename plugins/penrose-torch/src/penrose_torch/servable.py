@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from penrose_host.embeddings.initializers import Initializer
-from penrose_host.embeddings.mixing import MULTIPLIERS
-from penrose_host.interfaces import FeatureSpec
+from penrose_host import FeatureSpec
+from penrose_host.embeddings import MULTIPLIERS, Initializer
 
 __all__ = ["ExportedLayer", "ExportedTable", "Servable"]
 

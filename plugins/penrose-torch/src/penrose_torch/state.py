@@ -20,12 +20,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from penrose_host.errors import CheckpointDamaged
-from penrose_host.snapshots import Snapshot
+from penrose_host import CheckpointDamaged, Snapshot
 from penrose_torch.rows import LayerRows
 
 if TYPE_CHECKING:
-    from penrose_host.snapshots import CheckpointReader, SnapshotWriter
+    from penrose_host import CheckpointReader, SnapshotWriter
     from penrose_torch.learner import Learner
 
 __all__ = ["restore", "snapshot"]

@@ -1,7 +1,9 @@
 """Dynamic embedding tables inside TensorFlow: variables by key, fused optimizers, lookups, a Keras layer."""
 
-from penrose_tfplus_tensorflow import _library  # noqa: F401  (first: looks at the version of TensorFlow)
-from penrose_tfplus_tensorflow import gradients as _gradients  # noqa: F401  (registers them)
+from penrose_tfplus_tensorflow import (
+    _library,  # noqa: F401  (first: looks at the version of TensorFlow)
+    gradients as _gradients,  # noqa: F401  (registers them)
+)
 from penrose_tfplus_tensorflow.frozen import FrozenTable
 from penrose_tfplus_tensorflow.kv_variable import KvVariable
 from penrose_tfplus_tensorflow.layers import Embedding

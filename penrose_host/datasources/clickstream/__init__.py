@@ -1,0 +1,1 @@
+"""The datasource `clickstream`: clicks that a seed draws, without an end."""

@@ -1,0 +1,1 @@
+"""The datasource `files`: files of rows, a list of them or a folder that grows."""

@@ -1,0 +1,67 @@
+"""The header of a CSV file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from penrose_host.errors import SourceError
+from penrose_host.formats.csv_frames import CsvFramer
+from penrose_host.formats.csv_text import split_fields
+from penrose_host.formats.text import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from penrose_host.datasources.files.inputs import Input
+    from penrose_host.datasources.files.listing import DataFile
+    from penrose_host.datasources.files.options import CsvOptions
+
+__all__ = ["read_header"]
+
+
+def read_header(
+    file: DataFile, source: Input, options: CsvOptions, delimiter: str, max_row_bytes: int, *, grows: bool = False
+) -> tuple[list[str], bytes] | None:
+    """The names of the columns (none where the file has no rows), and what was read behind the header.
+
+    None where the file `grows` and its first row is not complete yet. Raises SourceError where the first row is no
+    header, or where reading fails.
+    """
+    framer = CsvFramer(delimiter, options.quote, None, max_row_bytes)
+    data, final = b"", False
+    while True:
+        spans, done = framer.scan(data, final=final, rows=1)
+        if spans or final:
+            break
+        if len(data) > max_row_bytes:
+            raise _header_error(file, f"the first row is longer than `max_row_bytes` ({max_row_bytes}) allows")
+        more = source.read(max(BLOCK_BYTES, len(data)))
+        if not more:
+            source.check(0)
+            if grows:
+                return None
+            final = True
+            more = b"" if data.endswith(b"\n") or not data else b"\n"
+        data += more
+    if not spans:
+        return [], b""
+    if spans[0].fault:
+        raise _header_error(file, spans[0].fault)
+    names = split_fields(data[spans[0].start : spans[0].stop], delimiter, options.quote)
+    if options.column_names is not None:
+        if len(options.column_names) != len(names):
+            raise _header_error(file, f"it has {len(names)} columns, but `column_names` names another number")
+        names = options.column_names
+    elif not options.header:
+        names = [f"f{index}" for index in range(len(names))]
+    if len(set(names)) != len(names):
+        raise _header_error(file, f"two columns are called {max(names, key=names.count)!r}")
+    return names, data[done:] if options.header else data
+
+
+def _header_error(file: DataFile, fault: str) -> SourceError:
+    return SourceError(
+        f"{file.path} does not start with a header: {fault}",
+        plugin="files",
+        partition=file.name,
+        hint="for a file without one set `csv: {header: false}`, and `column_names` there; "
+        "check `delimiter` and `quote` too",
+    )

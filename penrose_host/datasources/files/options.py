@@ -1,0 +1,90 @@
+"""Options of the `files` datasource. Nothing here reads a file or imports a framework."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from penrose_host.formats.column_options import Columns, ColumnTypes
+from penrose_host.formats.csv_dialect import CsvDialect
+from penrose_host.options.durations import Duration
+from penrose_host.options.section import Section
+
+__all__ = ["Compression", "CsvOptions", "FilesOptions", "Format"]
+
+Format = Literal["parquet", "csv", "jsonl", "arrow"]
+Compression = Literal["gz", "bz2", "xz", "zst", "zip", "none"]
+
+
+def _paths(value: Any) -> Any:
+    """One path, or a list of them, as a list of text."""
+    if isinstance(value, (str, os.PathLike)):
+        value = [value]
+    return [os.fspath(path) if isinstance(path, os.PathLike) else path for path in value] if value else value
+
+
+class CsvOptions(CsvDialect):
+    """How CSV files are written."""
+
+    header: bool = Field(default=True, description="whether the first row of each file holds the column names")
+    column_names: list[str] | None = Field(
+        default=None, description="names of the columns, in order; they replace those of a header"
+    )
+
+    @field_validator("column_names")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and (not value or len(set(value)) != len(value)):
+            raise ValueError("name every column, each once")
+        return value
+
+
+class FilesOptions(Section):
+    """Rows from Parquet, CSV, JSON lines or Arrow IPC files. Each file is a partition; they are read in name order."""
+
+    path: Annotated[list[str], BeforeValidator(_paths)] = Field(
+        min_length=1,
+        description="a file, a glob (`data/**/*.parquet`), a URL that fsspec knows (`s3://…`), or a list of them",
+    )
+    format: Literal["auto"] | Format = Field(default="auto", description="auto: by each file's suffix")
+    compression: Literal["auto"] | Compression = Field(default="auto", description="auto: by each file's suffix")
+    columns: Columns = Field(default=None, description="read only these columns; by default all")
+    column_types: ColumnTypes = Field(
+        default={},
+        description="column → type (`int64`, `float64`, `string`, `bool`, `timestamp[us, UTC]`, `list<int64>`, …); "
+        "the types of other columns are read off the first rows of the first file, and then fixed",
+    )
+    csv: CsvOptions = CsvOptions()
+    batch_rows: int = Field(default=65_536, ge=1, description="rows decoded at a time from Parquet")
+    max_row_bytes: int = Field(
+        default=16 << 20, ge=64, le=256 << 20, description="a longer row of a CSV or JSON lines file is a bad row"
+    )
+    follow: bool = Field(
+        default=False,
+        description="wait for new files, and for rows that are appended to CSV and JSON lines files: an endless stream",
+    )
+    poll: Duration = Field(
+        default=1_000_000, ge=10_000, le=3_600_000_000, description="with `follow`: how often to look, 10ms to 1h"
+    )
+    settle: Duration | None = Field(
+        default=5_000_000,
+        description="with `follow`: a file that can be appended to has ended once there is a later name, and nothing "
+        "was written to it for so long; null: never, all such files are watched for ever",
+    )
+    late_files: Literal["fail", "ignore"] = Field(
+        default="fail",
+        description="with `follow`: what to do about a new file whose name comes before that of one already ended",
+    )
+    storage_options: dict[str, Any] = Field(
+        default={},
+        description="passed on to the fsspec file system of a URL; secrets belong into its environment variables",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _not_empty(cls, value: list[str]) -> list[str]:
+        if not all(value):
+            raise ValueError("a path is empty")
+        return value

@@ -1,0 +1,1 @@
+"""How rows are written: CSV and JSON lines, and the types of their columns."""

@@ -1,0 +1,1 @@
+"""From a datasource to rows: the reader thread."""

@@ -1,0 +1,1 @@
+"""The run directory, and files that a crash cannot tear."""

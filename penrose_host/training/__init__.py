@@ -1,0 +1,1 @@
+"""A run: its roles, drivers, session and model."""

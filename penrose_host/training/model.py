@@ -1,0 +1,75 @@
+"""The model of a job: its executor, set up, with the tables it uses; new, or as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from penrose_host.checkpoints import Checkpoint
+from penrose_host.config.difference import difference
+from penrose_host.config.resolve import Resolved
+from penrose_host.contracts.cluster import ClusterSpec, Role
+from penrose_host.contracts.executor import Executor, ExecutorContext
+from penrose_host.errors import CheckpointError
+from penrose_host.training.tables import Tables
+
+__all__ = ["Model", "build", "refuse_another_job", "restore"]
+
+#: What scores depend on; a model may be used with another order and other micro-batches than it was trained with.
+SCORES = ("features", "executor", "embedding", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`tables` is None with `embedding: none`."""
+
+    executor: Executor
+    tables: Tables | None
+
+    def restore(self, checkpoint: Checkpoint, role: Role, index: int) -> None:
+        """Become what this role's fragment holds. Raises CheckpointDamaged; the model cannot be used then."""
+        self.executor.restore(checkpoint.reader(role, index, "executor"))
+        if self.tables is not None:
+            self.tables.restore(checkpoint)
+
+
+def build(stack: ExitStack, resolved: Resolved, role: Role, index: int, cluster: ClusterSpec) -> Model:
+    """A new model. What must be closed is left on `stack`."""
+    tables = Tables(resolved.embedding.create(), role, index) if resolved.embedding is not None else None
+    executor: Executor = resolved.executor.create()
+    stack.callback(executor.close)
+    executor.setup(ExecutorContext(resolved.job.features.spec(), role, index, cluster, resolved.job.seed, tables))
+    return Model(executor, tables)
+
+
+def refuse_another_job(
+    checkpoint: Checkpoint, resolved: Resolved, *, hint: str, parts: Collection[str] | None = None
+) -> None:
+    """Raises CheckpointError, saying what differs, where the checkpoint was not taken by such a job.
+
+    `parts`: of the fingerprint that have to be equal; None: all of it.
+    """
+    manifest, run_dir = checkpoint.manifest, checkpoint.root.parent
+
+    def chosen(fingerprint: dict[str, object]) -> dict[str, object]:
+        return {key: value for key, value in fingerprint.items() if parts is None or key in parts}
+
+    other = difference(chosen(dict(manifest.job)), chosen(resolved.fingerprint()))
+    if other:
+        shown = "\n".join(f"  {line}" for line in other)
+        raise CheckpointError(
+            f"checkpoint {manifest.id} of {run_dir} belongs to another job:\n{shown}", path=run_dir, hint=hint
+        )
+
+
+def restore(stack: ExitStack, resolved: Resolved, checkpoint: Checkpoint) -> Model:
+    """The chief's model as the checkpoint holds it, to be read and not trained. What must be closed is on `stack`.
+
+    Raises CheckpointError where it is another job's, CheckpointDamaged.
+    """
+    hint = "give the job that was trained in this directory, or another directory with --run-dir"
+    refuse_another_job(checkpoint, resolved, parts=SCORES, hint=hint)
+    model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
+    model.restore(checkpoint, Role.CHIEF, 0)
+    return model
