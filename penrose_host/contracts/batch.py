@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    Int64 = npt.NDArray[np.int64]
-    Int32 = npt.NDArray[np.int32]
-    Float32 = npt.NDArray[np.float32]
-    Float64 = npt.NDArray[np.float64]
+__all__ = [
+    "OFFSET",
+    "PARTITION",
+    "Chunk",
+    "EncodedBatch",
+    "Float32",
+    "Float64",
+    "Int32",
+    "Int64",
+    "Position",
+    "Ragged",
+    "Reject",
+    "StepInfo",
+    "StepResult",
+]
 
-__all__ = ["OFFSET", "PARTITION", "Chunk", "EncodedBatch", "Position", "Ragged", "Reject", "StepInfo", "StepResult"]
+# Names of types, in quotes: who runs `penrose --help` does not wait for NumPy.
+Int64: TypeAlias = "npt.NDArray[np.int64]"
+Int32: TypeAlias = "npt.NDArray[np.int32]"
+Float32: TypeAlias = "npt.NDArray[np.float32]"
+Float64: TypeAlias = "npt.NDArray[np.float64]"
 
 #: Column of a chunk: the partition of a row (string).
 PARTITION = "_partition"

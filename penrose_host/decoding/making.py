@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["make_decoder"]
 
 _DECODERS = {
-    "json": "json_messages:JsonDecoder",
+    "json": "json.messages:JsonDecoder",
     "csv": "csv_messages:CsvDecoder",
-    "arrow": "arrow_messages:ArrowDecoder",
+    "arrow": "arrow.messages:ArrowDecoder",
     "raw": "raw_messages:RawDecoder",
 }
 

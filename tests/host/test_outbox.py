@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 
 from penrose_host import Reject
 from penrose_host.errors import CheckpointDamaged, SinkError
+from penrose_host.outputs import dead_letter_outbox as outbox
 from penrose_host.outputs.dead_letter_outbox import Outbox
 from penrose_host.outputs.dead_letters import DeadLetters, read_letter
-from penrose_host.outputs.lines import dead_letter_outbox as outbox
 
 
 class Place:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from penrose_host import OwnedLoop
 from penrose_host.errors import PenroseError, TrainingError
+from penrose_host.executors import OwnedLoop
 
 Loop = OwnedLoop[int, int]
 #: Long enough for whatever goes well, and for what must not need it.

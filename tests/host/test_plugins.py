@@ -19,7 +19,7 @@ from penrose_host.errors import (
     PluginIncompatible,
     PluginNotFound,
     SourceError,
-    told,
+    described,
 )
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import create, load
@@ -56,16 +56,16 @@ def only_record(site) -> Record:
 
 
 def test_what_a_plugin_says_is_told_on_one_line_without_control_characters():
-    assert told(ValueError()) == told(ValueError("\n ")) == "ValueError"
-    assert told(KeyError("a")) == "KeyError: 'a'"
-    assert told(ValueError("a\n  b\x1b[31m \u202e ünï\udcff")) == r"ValueError: a b\x1b[31m \u202e ünï\udcff"
-    assert told(ValueError("x" * 500)) == "ValueError: " + "x" * 500
-    assert told(ValueError("x" * 2501)) == "ValueError: " + "x" * 500 + " … (2,001 more characters)"
+    assert described(ValueError()) == described(ValueError("\n ")) == "ValueError"
+    assert described(KeyError("a")) == "KeyError: 'a'"
+    assert described(ValueError("a\n  b\x1b[31m \u202e ünï\udcff")) == r"ValueError: a b\x1b[31m \u202e ünï\udcff"
+    assert described(ValueError("x" * 500)) == "ValueError: " + "x" * 500
+    assert described(ValueError("x" * 2501)) == "ValueError: " + "x" * 500 + " … (2,001 more characters)"
 
 
 @given(st.text())
 def test_whatever_is_raised_is_told_in_one_line_that_can_be_printed(text):
-    shown = told(RuntimeError(text))
+    shown = described(RuntimeError(text))
     assert shown.isprintable()
     assert shown.encode()
 
