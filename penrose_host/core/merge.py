@@ -21,14 +21,14 @@ from penrose_host.core.rows import Rows
 if TYPE_CHECKING:
     from penrose_host.contracts.batch import Int64
 
-__all__ = ["Intake"]
+__all__ = ["Merge"]
 
 Order = Literal["event_time", "arrival"]
 #: A partition that is this many rows ahead of the merge is paused until the others have caught up.
 AHEAD = 32_768
 
 
-class _Lane:
+class _PartitionBuffer:
     """One partition's rows on their way into the merge; `clock` is the latest event time that arrived."""
 
     __slots__ = ("clock", "clocks", "ended", "heard", "idle", "name", "rows")
@@ -46,46 +46,46 @@ class _Lane:
         return sum(len(rows) for rows in self.rows)
 
 
-class Intake:
+class Merge:
     """Rows in, ordered rows out, each with its clock: an event time that never runs back."""
 
     def __init__(self, order: Order, names: Names, clocks: Mapping[str, int] | None = None) -> None:
         """`names`: rows that come out index these. `clocks`: of the partitions, where reading goes on."""
         self.merged = order == "event_time"
         self.names = names
-        self._lanes: dict[str, _Lane] = {}
-        # Lanes with rows, by the clock of their first: there may be thousands of lanes, of which most cannot go on.
+        self._buffers: dict[str, _PartitionBuffer] = {}
+        # Buffers with rows, by the clock of their first: there may be thousands of buffers, of which most cannot go on.
         self._firsts: list[tuple[int, str]] = []
-        self._far: set[str] = set()  # lanes that are AHEAD
+        self._far: set[str] = set()  # buffers that are AHEAD
         for name, clock in (clocks or {}).items():
-            self._lane(name).clock = clock
+            self._buffer(name).clock = clock
         self._arrived: list[tuple[Rows, Int64]] = []
 
     def assign(self, partitions: Iterable[str]) -> None:
         """These partitions take part from now on: the merge waits for each of them."""
         for name in partitions:
-            self._lane(name)
+            self._buffer(name)
 
     def end(self, partitions: Iterable[str]) -> None:
         """These partitions will give no more rows."""
         for name in partitions:
-            self._lane(name).ended = True
+            self._buffer(name).ended = True
 
     def forget(self, partitions: Iterable[str]) -> None:
         """These partitions have ended, and all their rows were taken."""
         for name in partitions:
-            self._lanes.pop(name, None)
+            self._buffers.pop(name, None)
 
     def idle(self, seconds: float, silent: Collection[str] = ()) -> frozenset[str]:
         """Wait no longer for partitions that were silent for this long, or will be; returns all such partitions."""
         now = time.monotonic()
-        for lane in self._lanes.values():
-            lane.idle = not lane.rows and (now - lane.heard >= seconds or lane.name in silent)
-        return frozenset(name for name, lane in self._lanes.items() if lane.idle)
+        for buffer in self._buffers.values():
+            buffer.idle = not buffer.rows and (now - buffer.heard >= seconds or buffer.name in silent)
+        return frozenset(name for name, buffer in self._buffers.items() if buffer.idle)
 
     def pending(self) -> list[Rows]:
         """Rows that arrived and have not been taken, in order within each partition."""
-        return [rows for rows, _ in self._arrived] + [rows for lane in self._lanes.values() for rows in lane.rows]
+        return [rows for rows, _ in self._arrived] + [rows for buffer in self._buffers.values() for rows in buffer.rows]
 
     def ahead(self) -> frozenset[str]:
         """Partitions that ran ahead of the merge; read no more of them for now."""
@@ -97,11 +97,11 @@ class Intake:
 
     def expected(self) -> frozenset[str]:
         """Partitions that may give more rows, and are read on for now."""
-        return frozenset(name for name, lane in self._lanes.items() if not lane.ended and name not in self._far)
+        return frozenset(name for name, buffer in self._buffers.items() if not buffer.ended and name not in self._far)
 
     def active(self) -> frozenset[str]:
         """Partitions that may give more rows, and are not silent."""
-        return frozenset(name for name, lane in self._lanes.items() if not (lane.ended or lane.idle))
+        return frozenset(name for name, buffer in self._buffers.items() if not (buffer.ended or buffer.idle))
 
     def add(self, rows: Rows, floor: int = NEVER) -> Rows:
         """Take rows, in order within each partition; returns them with `names` as their partitions.
@@ -111,21 +111,21 @@ class Intake:
         rows = self._renamed(rows)
         clocks = np.empty(len(rows), dtype=np.int64)
         for code in _distinct(rows.partition):
-            lane = self._lanes[self.names.all[code]]
+            buffer = self._buffers[self.names.all[code]]
             index = np.flatnonzero(rows.partition == code)
             alone = len(index) == len(rows)
-            own = np.maximum.accumulate(np.maximum(rows.event_time[index], max(lane.clock, floor)))
+            own = np.maximum.accumulate(np.maximum(rows.event_time[index], max(buffer.clock, floor)))
             clocks[index] = own
-            lane.clock = int(own[-1])
-            lane.heard = time.monotonic()
-            lane.idle = False
+            buffer.clock = int(own[-1])
+            buffer.heard = time.monotonic()
+            buffer.idle = False
             if self.merged:
-                if not lane.rows:
-                    heapq.heappush(self._firsts, (int(own[0]), lane.name))
-                lane.rows.append(rows if alone else rows.take(index))
-                lane.clocks.append(own)
-                if lane.waiting() >= AHEAD:
-                    self._far.add(lane.name)
+                if not buffer.rows:
+                    heapq.heappush(self._firsts, (int(own[0]), buffer.name))
+                buffer.rows.append(rows if alone else rows.take(index))
+                buffer.clocks.append(own)
+                if buffer.waiting() >= AHEAD:
+                    self._far.add(buffer.name)
         if not self.merged and len(rows):
             self._arrived.append((rows, clocks))
         return rows
@@ -143,12 +143,12 @@ class Intake:
         bound = None if everything else self._bound()
         certain: list[tuple[Rows, Int64]] = []
         while self._firsts and (bound is None or self._firsts[0] <= bound):
-            lane = self._lanes[heapq.heappop(self._firsts)[1]]
-            certain += _certain(lane, bound)
-            if lane.rows:
-                heapq.heappush(self._firsts, (int(lane.clocks[0][0]), lane.name))
-            if lane.waiting() < AHEAD:
-                self._far.discard(lane.name)
+            buffer = self._buffers[heapq.heappop(self._firsts)[1]]
+            certain += _certain(buffer, bound)
+            if buffer.rows:
+                heapq.heappush(self._firsts, (int(buffer.clocks[0][0]), buffer.name))
+            if buffer.waiting() < AHEAD:
+                self._far.discard(buffer.name)
         if not certain:
             return None
         rows = Rows.concat([part for part, _ in certain])
@@ -161,39 +161,39 @@ class Intake:
 
     def _bound(self) -> tuple[int, str] | None:
         """The smallest (clock, partition) that may still come; None where nothing more can come."""
-        return min(((x.clock, x.name) for x in self._lanes.values() if not (x.ended or x.idle)), default=None)
+        return min(((x.clock, x.name) for x in self._buffers.values() if not (x.ended or x.idle)), default=None)
 
-    def _lane(self, name: str) -> _Lane:
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = _Lane(name, NEVER)
+    def _buffer(self, name: str) -> _PartitionBuffer:
+        buffer = self._buffers.get(name)
+        if buffer is None:
+            buffer = self._buffers[name] = _PartitionBuffer(name, NEVER)
             self.names.code(name)
-        return lane
+        return buffer
 
     def _renamed(self, rows: Rows) -> Rows:
-        """The same rows, with partitions indexing this intake's names."""
+        """The same rows, with partitions indexing this merge's names."""
         for name in rows.names:
-            self._lane(name)
+            self._buffer(name)
         table = np.array([self.names.code(name) for name in rows.names], dtype=np.int32)
         return rows.with_partitions(self.names.all, table[rows.partition] if len(table) else rows.partition)
 
 
-def _certain(lane: _Lane, bound: tuple[int, str] | None) -> list[tuple[Rows, Int64]]:
-    """Cut from a lane what comes before `bound`, in pieces."""
+def _certain(buffer: _PartitionBuffer, bound: tuple[int, str] | None) -> list[tuple[Rows, Int64]]:
+    """Cut from a buffer what comes before `bound`, in pieces."""
     taken: list[tuple[Rows, Int64]] = []
-    while lane.rows:
-        rows, clocks = lane.rows[0], lane.clocks[0]
+    while buffer.rows:
+        rows, clocks = buffer.rows[0], buffer.clocks[0]
         count = len(rows)
         if bound is not None:
             latest, name = bound
-            count = int(np.searchsorted(clocks, latest, side="right" if lane.name <= name else "left"))
+            count = int(np.searchsorted(clocks, latest, side="right" if buffer.name <= name else "left"))
         if count == 0:
             break
         taken.append((rows.take(slice(0, count)), clocks[:count]))
         if count < len(rows):
-            lane.rows[0], lane.clocks[0] = rows.take(slice(count, len(rows))), clocks[count:]
+            buffer.rows[0], buffer.clocks[0] = rows.take(slice(count, len(rows))), clocks[count:]
             break
-        del lane.rows[0], lane.clocks[0]
+        del buffer.rows[0], buffer.clocks[0]
     return taken
 
 

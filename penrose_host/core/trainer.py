@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penrose_host.contracts.batch import Position, StepInfo, StepResult
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.progress import Progress
 from penrose_host.core.rows import Rows
 from penrose_host.core.waiting import WaitingRows
@@ -54,7 +54,7 @@ class Trainer:
         self,
         executor: Executor,
         metrics: ProgressiveMetrics,
-        intake: Intake,
+        merge: Merge,
         config: TrainerConfig,
         progress: Progress,
         *,
@@ -65,7 +65,7 @@ class Trainer:
         """`progress`: where a restored run stands. `on_scored` sees every row once, with its scores, in order."""
         self.executor = executor
         self.metrics = metrics
-        self.intake = intake
+        self.merge = merge
         self.config = config
         self.progress = progress
         self.waiting = WaitingRows(config.max_waiting)
@@ -83,20 +83,20 @@ class Trainer:
 
     def add(self, rows: Rows) -> None:
         """Take rows, in order within each partition. Nothing is scored yet."""
-        self.progress.arrive(self.intake.add(rows, self.progress.clock))
+        self.progress.arrive(self.merge.add(rows, self.progress.clock))
         self._refill()
 
     def end(self, partitions: Iterable[str] | None = None) -> None:
         """These partitions have ended; None: the stream has. The end releases all rows that wait."""
         if partitions is not None:
-            self.intake.end(partitions)
+            self.merge.end(partitions)
         else:
             self._ended = True
         self._refill()
 
     def idle(self, seconds: float, silent: Collection[str] = ()) -> None:
         """Wait no longer for partitions that were silent for this long, or will be."""
-        if self.intake.idle(seconds, silent):
+        if self.merge.idle(seconds, silent):
             self._refill()
 
     def process(self, rows: Rows) -> None:
@@ -111,7 +111,7 @@ class Trainer:
 
     def pending(self) -> list[Rows]:
         """Rows that arrived and have not been scored, in order within each partition."""
-        return ([] if self._ready is None else [self._ready]) + self.intake.pending()
+        return ([] if self._ready is None else [self._ready]) + self.merge.pending()
 
     # -- working through them ---------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Trainer:
 
     def _refill(self) -> None:
         """Move rows whose place is certain behind the ready ones, and find the complete micro-batches."""
-        taken = self.intake.take(everything=self._ended)
+        taken = self.merge.take(everything=self._ended)
         if taken is not None:
             rows, clocks = taken
             last = self._clocks[-1] if len(self._clocks) else self.progress.clock
@@ -176,7 +176,7 @@ class Trainer:
         total = int(ends[-1])
         block = self._ready.take(slice(0, total))
         watermarks = self.progress.watermarks(
-            block, self._clocks, starts, merged=self.intake.merged, active=self.intake.active()
+            block, self._clocks, starts, merged=self.merge.merged, active=self.merge.active()
         )
         if self.config.labels_on_arrival:
             block = self._train_on_arrival(block, starts, ends)
@@ -223,7 +223,7 @@ class Trainer:
         if old is not None:
             when = np.concatenate([np.searchsorted(watermarks, old.known_at, side="left"), when])
             due = Rows.concat([old.without_scores(), due])
-        order = np.lexsort((due.offset, self.intake.names.ranks()[due.partition], due.known_at, when))
+        order = np.lexsort((due.offset, self.merge.names.ranks()[due.partition], due.known_at, when))
         due = due.take(order)
         bounds = np.searchsorted(when[order], np.arange(count + 1)).tolist()
 
@@ -250,7 +250,7 @@ class Trainer:
             return False
         due = self.waiting.release(watermark)
         assert due is not None
-        ranks = self.intake.names.ranks()[due.partition]
+        ranks = self.merge.names.ranks()[due.partition]
         due = due.take(np.lexsort((due.offset, ranks, due.known_at)))
         # Whole steps only, so that the cuts do not depend on how much is released at a time.
         whole = len(due) - len(due) % self.config.max_rows if len(self.waiting) else len(due)

@@ -56,8 +56,8 @@ def read_progress(reader: CheckpointReader, names: Names) -> Progress:
 def restore_waiting(reader: CheckpointReader, trainer: Trainer) -> None:
     """Let the rows wait again that waited."""
     for rows in _read(reader, WAITING):
-        table = np.array([trainer.intake.names.code(name) for name in rows.names], dtype=np.int32)
-        trainer.waiting.add(rows.with_partitions(trainer.intake.names.all, table[rows.partition]))
+        table = np.array([trainer.merge.names.code(name) for name in rows.names], dtype=np.int32)
+        trainer.waiting.add(rows.with_partitions(trainer.merge.names.all, table[rows.partition]))
 
 
 def read_pending(reader: CheckpointReader) -> Sequence[Rows]:

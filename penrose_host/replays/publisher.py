@@ -13,7 +13,7 @@ import numpy as np
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.plugin import Capability
 from penrose_host.contracts.sink import Sink
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import Progress
 from penrose_host.errors import BadRow, SinkError
@@ -90,7 +90,7 @@ class _Publisher:
         self._sink = sink
         self._pace = pace
         self._display = display
-        self._intake = Intake(plan.order, names)
+        self._merge = Merge(plan.order, names)
         #: Whether it matters when a row happened; otherwise nobody asks.
         self.timed = plan.order == "event_time" or pace is not None
         self._whole = WholeRows(plan.event_time if self.timed else None)
@@ -100,7 +100,7 @@ class _Publisher:
     def run(self, stop: Callable[[], bool]) -> str:
         """Publish until the end; returns why it came."""
         assignment: dict[str, int | None] = dict.fromkeys(self._source.partitions())
-        self._intake.assign(assignment)
+        self._merge.assign(assignment)
         reader = Reader(self._source, self._whole, assignment)
         try:
             reason = self._pull(reader, stop)
@@ -136,18 +136,18 @@ class _Publisher:
                 return "end-of-stream"
             # What was taken since may have let a partition catch up: nothing else would ever resume it.
             full = self._whole.nbytes > KEPT_BYTES
-            reader.pause(self._intake.holding() if full else self._intake.ahead())
+            reader.pause(self._merge.holding() if full else self._merge.ahead())
             if delivery := reader.get(WAIT_SECONDS):
                 self._accept(delivery)
             # Who was not listened to while rows waited until they were due, or for the sink, was not silent.
             if idle is not None and time.monotonic() - listening >= idle:
-                self._intake.idle(idle)
+                self._merge.idle(idle)
             if self._tell_if_due() and unbounded:
                 reader.compact(self.progress.position())
 
     def _accept(self, delivery: Delivery) -> None:
-        self._intake.assign(delivery.assigned)
-        self._intake.forget(delivery.forgotten)
+        self._merge.assign(delivery.assigned)
+        self._merge.forget(delivery.forgotten)
         self.progress.forget(delivery.forgotten)
         if delivery.rejects and self._plan.bad_rows == "fail":
             bad = delivery.rejects[0]
@@ -156,15 +156,15 @@ class _Publisher:
             raise error
         self.progress.reject(delivery.rejects)
         if delivery.rows is not None:
-            self.progress.arrive(self._intake.add(delivery.rows, self.progress.clock))
-        self._intake.end(delivery.ended)
+            self.progress.arrive(self._merge.add(delivery.rows, self.progress.clock))
+        self._merge.end(delivery.ended)
         self._ended = delivery.end_of_stream
         self.progress.settle()
 
     def _work(self, stop: Callable[[], bool]) -> str | None:
         """Publish the rows whose place is certain; returns why to stop, if so."""
         limit = self._plan.rows
-        if taken := self._intake.take(everything=self._ended):
+        if taken := self._merge.take(everything=self._ended):
             rows, clocks = taken
             clocks = np.maximum.accumulate(np.maximum(clocks, self.progress.clock))
             last = len(rows) if limit is None else min(len(rows), limit - self.progress.rows)

@@ -1,4 +1,4 @@
-"""Whole rows, every column as the source gave it, while `Intake` orders small stand-ins for them."""
+"""Whole rows, every column as the source gave it, while `Merge` orders small stand-ins for them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Loop:
         """Train until the end; `end-of-stream`, `until` or `signal`. The last checkpoint is durable then."""
         start = self._state()
         trainer = self.session.trainer
-        trainer.intake.assign(self._assignment)
+        trainer.merge.assign(self._assignment)
         self._schedule()
         self._outbox = self.session.outbox(self._source)
         self.reader = Reader(self._source, self._encoder, self._assignment, chunk_rows=self._chunk_rows())
@@ -99,7 +99,7 @@ class Loop:
             if self._ended:
                 return "end-of-stream"
             # Also where nothing came: partitions that nobody waits for any more let others go on.
-            self.reader.pause(trainer.intake.ahead())
+            self.reader.pause(trainer.merge.ahead())
             delivery = self.reader.get(WAIT_SECONDS)
             if delivery is None:
                 # Not while something is queued: it may be rows of those that seem silent.
@@ -111,7 +111,7 @@ class Loop:
                     return "until"
                 continue
             seen = None
-            trainer.intake.assign(delivery.assigned)
+            trainer.merge.assign(delivery.assigned)
             self.session.forget(delivery.forgotten)
             self.session.take(delivery.rows, delivery.rejects, delivery.stamps)
             if self._job.until.stream is not None:
@@ -127,7 +127,7 @@ class Loop:
 
     def _all_bounded(self) -> bool:
         """Whether no partition will give another row in this run, but those that wait for others to catch up."""
-        return self._job.until.stream is not None and self.session.trainer.intake.expected() <= self._bounded
+        return self._job.until.stream is not None and self.session.trainer.merge.expected() <= self._bounded
 
     def _work(self) -> str | None:
         """Work through what is complete; returns why to stop, if so."""

@@ -29,7 +29,7 @@ class Operator:
         self._session = session
         self._encoder = encoder
         self._finished = False
-        session.trainer.intake.assign(partitions)
+        session.trainer.merge.assign(partitions)
 
     @property
     def session(self) -> Session:
@@ -43,7 +43,7 @@ class Operator:
 
     def assign(self, partitions: Iterable[str]) -> None:
         """More partitions take part."""
-        self._session.trainer.intake.assign(partitions)
+        self._session.trainer.merge.assign(partitions)
 
     def process(self, chunk: Chunk) -> None:
         """Take a chunk and work through every micro-batch that is complete with it."""

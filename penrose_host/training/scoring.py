@@ -19,7 +19,7 @@ from penrose_host.checkpoints import Checkpoint, Manifest
 from penrose_host.checkpoints.reading import read_checkpoint
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.plugin import Capability
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
 from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import Progress
@@ -111,7 +111,7 @@ class _Scorer:
         self._executor = executor
         self._source = source
         self._display = display
-        self._intake = Intake(job.order, names)
+        self._merge = Merge(job.order, names)
         self._predictions = PredictionsFolder(output, heads)
         self._dead_letters = DeadLetters(output / "dead-letter.jsonl", wanted=job.bad_rows == "dead-letter")
         self._reader: Reader | None = None
@@ -125,7 +125,7 @@ class _Scorer:
         if self._job.bad_rows == "dead-letter":
             self._dead_letters.cut()
         assignment: dict[str, int | None] = dict.fromkeys(self._source.partitions())
-        self._intake.assign(assignment)
+        self._merge.assign(assignment)
         self._reader = reader = Reader(self._source, UnlabelledEncoder(self._job.features), assignment)
         try:
             reason = self._pull(reader, stop)
@@ -152,14 +152,14 @@ class _Scorer:
             if self._ended:
                 return "end-of-stream" if self._job.until.stream is None else "until"
             # What was taken since may have let a partition catch up: nothing else would ever resume it.
-            reader.pause(self._intake.ahead())
+            reader.pause(self._merge.ahead())
             delivery = reader.get(WAIT_SECONDS)
             if idle is not None:
-                self._intake.idle(idle)
+                self._merge.idle(idle)
             if delivery is None:
                 continue
-            self._intake.assign(delivery.assigned)
-            self._intake.forget(delivery.forgotten)
+            self._merge.assign(delivery.assigned)
+            self._merge.forget(delivery.forgotten)
             self.progress.forget(delivery.forgotten)
             for reject in delivery.rejects:
                 if self._job.bad_rows == "fail":
@@ -167,15 +167,15 @@ class _Scorer:
             self.progress.reject(delivery.rejects)
             self._dead_letters.hold(delivery.rejects)
             if delivery.rows is not None:
-                self.progress.arrive(self._intake.add(delivery.rows, self.progress.clock))
-            self._intake.end(delivery.ended)
+                self.progress.arrive(self._merge.add(delivery.rows, self.progress.clock))
+            self._merge.end(delivery.ended)
             self._ended |= delivery.end_of_stream
             self._settle()
 
     def _work(self, stop: Callable[[], bool]) -> str | None:
         """Score the rows whose place is certain; returns why to stop, if so."""
         until = self._job.until
-        if taken := self._intake.take(everything=self._ended):
+        if taken := self._merge.take(everything=self._ended):
             rows, clocks = taken
             clocks = np.maximum.accumulate(np.maximum(clocks, self.progress.clock))
             last = len(rows)

@@ -18,7 +18,7 @@ from penrose_host.contracts.batch import Position, Reject
 from penrose_host.contracts.cluster import Role
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.snapshots import Snapshot
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
 from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import NEVER, Progress
@@ -96,7 +96,7 @@ class Session:
         self.trainer = Trainer(
             parts.model.executor,
             self.metrics,
-            Intake(job.order, names, progress.clocks()),
+            Merge(job.order, names, progress.clocks()),
             TrainerConfig(
                 heads=heads,
                 max_rows=job.micro_batch.rows,
@@ -187,7 +187,7 @@ class Session:
         for name in partitions:
             self._source_state.pop(name, None)
         self.progress.forget(partitions)
-        self.trainer.intake.forget(partitions)
+        self.trainer.merge.forget(partitions)
 
     def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some micro-batches, and report where one is due; False where there was nothing to do."""

@@ -23,7 +23,7 @@ from waiting_support import wait_until
 
 from penrose_host import Capability, Chunk, EncodedBatch, EndOfStream, StopRequest
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.core import merge as intake
+from penrose_host.core import merge
 from penrose_host.errors import BadRow, CheckpointError, CheckpointNotFound, ConfigError, DataError, PenroseError
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.ingest import reader
@@ -112,7 +112,7 @@ class LateSource(MemorySource):
 def test_a_partition_that_ran_ahead_is_read_on_once_the_others_have_ended(
     tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "AHEAD", 100)
+    monkeypatch.setattr(merge, "AHEAD", 100)
     monkeypatch.setattr(reader, "MAX_BYTES", 20_000)
     stop = StopRequest()
     timer = threading.Timer(30, stop.set)

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from rows_support import ScribeExecutor, make_rows
 
 from penrose_host.contracts.batch import Position
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.metrics.config import MetricsConfig
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
 from penrose_host.core.partition_names import Names
@@ -28,7 +28,7 @@ def make_trainer(order: str = "event_time", scored: list[Rows] | None = None, **
     return Trainer(
         ScribeExecutor(),
         ProgressiveMetrics(("y",), MetricsConfig()),
-        Intake(order, names),  # type: ignore[arg-type]
+        Merge(order, names),  # type: ignore[arg-type]
         TrainerConfig(heads=("y",), **given),
         Progress("test", names),
         on_scored=None if scored is None else scored.append,
@@ -107,7 +107,7 @@ def test_merge_order_does_not_depend_on_how_partitions_arrive(times: list[tuple[
     lanes = {name: sorted(t for n, t in times if n == name) for name in "abc"}
     scored: list[Rows] = []
     trainer = make_trainer(scored=scored)
-    trainer.intake.assign("abc")
+    trainer.merge.assign("abc")
     pieces = []
     for name, values in lanes.items():
         edges = sorted({0, len(values), *(c for c in cuts if c < len(values))})
@@ -130,7 +130,7 @@ def test_merge_order_does_not_depend_on_how_partitions_arrive(times: list[tuple[
 
 def test_merge_waits_for_a_partition_that_has_given_nothing() -> None:
     trainer = make_trainer()
-    trainer.intake.assign(["a", "b"])
+    trainer.merge.assign(["a", "b"])
     trainer.process(make_rows([1, 2, 50], partition=["a"] * 3))
     assert trainer.progress.rows == 0
     trainer.process(make_rows([30], partition=["b"]))
@@ -143,7 +143,7 @@ def test_merge_waits_for_a_partition_that_has_given_nothing() -> None:
 
 def test_idle_partition_stops_holding_the_merge_back() -> None:
     trainer = make_trainer()
-    trainer.intake.assign(["a", "b"])
+    trainer.merge.assign(["a", "b"])
     trainer.process(make_rows([1, 2, 50], partition=["a"] * 3))
     trainer.idle(0.0)
     while trainer.advance():
@@ -158,7 +158,7 @@ def test_idle_partition_stops_holding_the_merge_back() -> None:
 
 def test_arrival_order_takes_rows_as_they_come_and_waits_for_the_slowest_partition() -> None:
     trainer = make_trainer("arrival", span=None, max_rows=1)
-    trainer.intake.assign(["a", "b"])
+    trainer.merge.assign(["a", "b"])
     trainer.process(make_rows([1], partition=["b"], offset=[100], known_at=[2]))
     trainer.process(make_rows([10], partition=["a"], known_at=[15]))
     trainer.process(make_rows([20], partition=["a"], offset=[1], known_at=[21]))

@@ -17,7 +17,7 @@ from run_support import FEATURES, MemorySource, batch, final_state, make_job, pr
 from penrose_host import StopRequest
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.contracts.environment import RunResult
-from penrose_host.core import merge as intake
+from penrose_host.core import merge
 from penrose_host.errors import SourceError
 from penrose_host.training.pull_driver import Loop
 from penrose_host.training.runtime import run
@@ -108,7 +108,7 @@ def test_a_silent_partition_holds_nothing_back_where_idle_says_so(
     kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle: str | None, rows: int
 ) -> None:
     # Small, so that partitions are held back and have to be let go on.
-    monkeypatch.setattr(intake, "AHEAD", 40)
+    monkeypatch.setattr(merge, "AHEAD", 40)
     topic = kafka.create_topic("silent", 3)
     kafka.produce(topic, records(0, 0, 160) + records(2, 0, 160))
     result = ran(job(tmp_path, kafka, topic, idle=idle))
@@ -118,7 +118,7 @@ def test_a_silent_partition_holds_nothing_back_where_idle_says_so(
 def test_a_partition_that_ran_ahead_goes_on_when_the_silent_one_is_waited_for_no_longer(
     kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "AHEAD", 40)
+    monkeypatch.setattr(merge, "AHEAD", 40)
     monkeypatch.setattr(Loop, "_chunk_rows", lambda _: 10)
     topic = kafka.create_topic("ahead", 2)
     kafka.produce(topic, records(0, 0, 9600) + records(1, 0, 1))

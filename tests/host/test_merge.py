@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from rows_support import make_rows
 
 from penrose_host.core import merge as module
-from penrose_host.core.merge import Intake
+from penrose_host.core.merge import Merge
 from penrose_host.core.partition_names import Names
 
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abcd"), st.lists(st.integers(0, 6), max_size=4)), max_size=30)
@@ -17,7 +17,7 @@ ARRIVALS = st.lists(st.tuples(st.sampled_from("abcd"), st.lists(st.integers(0, 6
 def test_rows_come_out_by_clock_and_partition_whenever_they_are_asked_for(
     arrivals: list[tuple[str, list[int]]], data: st.DataObject
 ) -> None:
-    merge = Intake("event_time", Names())
+    merge = Merge("event_time", Names())
     merge.assign("abcd")
     clocks: dict[str, int] = dict.fromkeys("abcd", -1)
     offsets = dict.fromkeys("abcd", 0)
@@ -62,7 +62,7 @@ def test_partitions_that_cannot_go_on_are_not_looked_at_for_each_new_row(monkeyp
     monkeypatch.setattr(module, "_certain", counted)
     count = 500
     names = [f"p{number:04d}" for number in range(count)]
-    merge = Intake("event_time", Names())
+    merge = Merge("event_time", Names())
     merge.assign(names)
     for time, name in enumerate(names):
         merge.add(make_rows([time], partition=[name]))
@@ -74,7 +74,7 @@ def test_partitions_that_cannot_go_on_are_not_looked_at_for_each_new_row(monkeyp
 
 
 def test_a_partition_that_is_far_ahead_is_told_until_the_others_have_caught_up() -> None:
-    merge = Intake("event_time", Names())
+    merge = Merge("event_time", Names())
     merge.assign("ab")
     merge.add(make_rows(list(range(module.AHEAD)), partition=["a"] * module.AHEAD))
     assert merge.take() is None
