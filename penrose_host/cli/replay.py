@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     format = log_format(options)
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.events import Noted
+    from penrose_host.monitoring.terminal import Terminal
     from penrose_host.plugins.attribution import blaming
     from penrose_host.replays import load_plan, replay
 
@@ -66,11 +67,11 @@ def _replay(options: argparse.Namespace) -> int:
         block=blocked(options),
         allow_dists=allowed_dists(options),
     )
-    display = Display(format)
+    terminal = Terminal(format)
     with blaming(plan.plugins):
-        done = replay(plan, display=display)
+        done = replay(plan, listeners=[terminal])
     facts = {"reason": done.reason, "rows": done.rows, "bad_rows": done.bad_rows, "event_time": done.event_time}
-    display.note(_summary(done), "ended", **facts)
+    terminal(Noted("ended", _summary(done), {**facts}))
     return 0
 
 

@@ -54,7 +54,6 @@ def export(
         ) from error
     finally:
         _tidy(directory, draft, before)
-    hooks.exported(directory, metrics, run_dir)
 
 
 def _tidy(directory: Path, draft: Path, before: Path) -> None:

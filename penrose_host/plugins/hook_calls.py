@@ -16,8 +16,8 @@ from penrose_host.errors import PluginIncompatible, described
 from penrose_host.plugins.index import Kind
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
     from penrose_host.contracts.environment import RunResult
+    from penrose_host.contracts.run_spec import RunSpec
 
 __all__ = ["Failure", "Hooks"]
 
@@ -65,8 +65,8 @@ class Hooks:
 
     # -- observers -------------------------------------------------------------------------------
 
-    def run_started(self, job: Job, run_dir: Path) -> None:
-        self._manager.hook.run_started(job=job, run_dir=run_dir)
+    def run_started(self, spec: RunSpec, run_dir: Path) -> None:
+        self._manager.hook.run_started(spec=spec, run_dir=run_dir)
 
     def run_ended(self, result: RunResult | None, error: BaseException | None) -> None:
         self._manager.hook.run_ended(result=result, error=error)
