@@ -15,10 +15,10 @@ from kafka_proxy import Proxy
 from pydantic import ValidationError
 
 from penrose_host.errors import ConfigError, SinkError
-from penrose_kafka.options import Secret
-from penrose_kafka.producing import Publisher
-from penrose_kafka.sink import KafkaSink
-from penrose_kafka.sink_options import KafkaSinkOptions
+from penrose_kafka.client_options import Secret
+from penrose_kafka.publisher import Publisher
+from penrose_kafka.sink.kafka_sink import KafkaSink
+from penrose_kafka.sink.options import KafkaSinkOptions
 
 WHEN = pa.timestamp("us", "UTC")
 

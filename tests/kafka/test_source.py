@@ -20,8 +20,8 @@ from kafka_proxy import Proxy
 from penrose_host.contracts.batch import OFFSET, PARTITION, Chunk, Position, Reject
 from penrose_host.contracts.datasource import EndOfStream
 from penrose_host.errors import SourceError, WrongStream
-from penrose_kafka.pieces import Pieces
-from penrose_kafka.source import KafkaSource
+from penrose_kafka.source.chunk_splitter import ChunkSplitter
+from penrose_kafka.source.kafka_source import KafkaSource
 
 PATIENCE = 30.0
 UNIT = 1 << 20
@@ -412,32 +412,32 @@ def ipc(table: pa.Table, rows: int | None = None) -> bytes:
     st.integers(1, 12),
     st.sets(st.integers(0, 2)),
 )
-def test_pieces_are_what_went_in_in_its_order(partitions: list[list[str]], rows: int, paused: set[int]) -> None:
+def test_split_chunks_are_what_went_in_in_its_order(partitions: list[list[str]], rows: int, paused: set[int]) -> None:
     """`r` a row, `x` a reject."""
     names = [f"t/{number}" for number in range(len(partitions))]
-    places = [(n, o) for n, kinds in enumerate(partitions) for o, kind in enumerate(kinds) if kind == "r"]
+    at = [(n, o) for n, kinds in enumerate(partitions) for o, kind in enumerate(kinds) if kind == "r"]
     rejects = [
         Reject(names[n], o, "bad", b"") for n, kinds in enumerate(partitions) for o, k in enumerate(kinds) if k == "x"
     ]
-    codes = pa.array([n for n, _ in places], pa.int32())
+    codes = pa.array([n for n, _ in at], pa.int32())
     column = pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
-    batch = pa.record_batch({PARTITION: column, OFFSET: pa.array([o for _, o in places], pa.int64())})
-    pieces = Pieces()
-    pieces.add(Chunk(batch, tuple(rejects), [b"%d" % o for _, o in places]))
+    batch = pa.record_batch({PARTITION: column, OFFSET: pa.array([o for _, o in at], pa.int64())})
+    splitter = ChunkSplitter()
+    splitter.add(Chunk(batch, tuple(rejects), [b"%d" % o for _, o in at]))
     found: dict[str, list[int]] = {name: [] for name in names}
     held = {f"t/{number}" for number in paused}
     for but in (held, set()):
-        while (piece := pieces.take(rows, but)) is not None:
-            offsets = piece.batch.column(OFFSET).to_pylist()
-            assert piece.raw == [b"%d" % offset for offset in offsets]
-            here = set(piece.batch.column(PARTITION).to_pylist()) | {reject.partition for reject in piece.rejects}
+        while (chunk := splitter.take(rows, but)) is not None:
+            offsets = chunk.batch.column(OFFSET).to_pylist()
+            assert chunk.raw == [b"%d" % offset for offset in offsets]
+            here = set(chunk.batch.column(PARTITION).to_pylist()) | {reject.partition for reject in chunk.rejects}
             [name] = here
             assert name not in but
-            both = sorted(offsets + [reject.offset for reject in piece.rejects])
+            both = sorted(offsets + [reject.offset for reject in chunk.rejects])
             assert len(both) <= rows
-            assert len(both) == rows or name not in pieces.partitions
+            assert len(both) == rows or name not in splitter.partitions
             found[name] += both
-        assert pieces.partitions <= but
+        assert splitter.partitions <= but
     assert found == {name: list(range(len(kinds))) for name, kinds in zip(names, partitions, strict=True)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from penrose_host.cli.common import add_traceback
+from penrose_kafka.topic_names import is_topic_name
 
 __all__ = ["add_arguments"]
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _dev(options: argparse.Namespace) -> int:
-    from penrose_kafka.dev import run
+    from penrose_kafka.dev_broker.server import run
 
     topics = {name: partitions or options.partitions for name, partitions in options.topic}
     return run(options.server, topics, options.port, json_wanted=options.json)
@@ -52,12 +53,7 @@ def _dev(options: argparse.Namespace) -> int:
 
 def _topic(text: str) -> tuple[str, int | None]:
     name, colon, partitions = text.partition(":")
-    if (
-        not name
-        or len(name) > 249
-        or name in {".", ".."}
-        or not all((c.isascii() and c.isalnum()) or c in "._-" for c in name)
-    ):
+    if not is_topic_name(name):
         raise argparse.ArgumentTypeError(f"{text!r}: a topic's name has letters, digits, '.', '_' and '-'")
     return name, _partitions(partitions) if colon else None
 

@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from penrose_host import PluginError
-from penrose_kafka.brokers import SERVERS, Server
+from penrose_kafka.dev_broker.brokers import SERVERS, Server
+from penrose_kafka.dev_broker.errors import broker_error
 
 __all__ = ["run"]
 
@@ -45,10 +45,7 @@ def run(server: str | None, topics: Mapping[str, int], port: int | None, *, json
 def _wait(broker: Server) -> None:
     while signal.sigtimedwait(_STOPS, 0.5) is None:
         if (status := broker.process.poll()) is not None:
-            raise PluginError(
+            raise broker_error(
                 f"the broker {broker.name} ended by itself, with status {status}",
-                plugin="kafka",
-                kind="command",
-                dist="penrose-kafka",
-                hint="start it again; what it held is lost",
+                "start it again; what it held is lost",
             )

@@ -9,9 +9,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from penrose_host import SinkError
-from penrose_kafka.codes import FORBIDDEN, REFUSED, UNKNOWN
+from penrose_kafka.client_errors import Cause, cause_of, publishing_error
 
-__all__ = ["DEFAULTS", "Publisher", "failure"]
+__all__ = ["DEFAULTS", "Publisher"]
 
 #: Each message once and in order, acknowledged by all replicas, and memory bounded; any of it can be set anew.
 DEFAULTS: Mapping[str, Any] = {
@@ -29,8 +29,6 @@ _BY_KEY = -1
 _STRIDE = 2048
 #: How long to wait for room in a full queue before looking at deliveries again, in seconds.
 _NAP = 0.1
-_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-_SILENT = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Publisher:
@@ -43,14 +41,14 @@ class Publisher:
         """Make the client; it connects by itself. Raises `KafkaException` for options that librdkafka refuses."""
         self._brokers = str(config.get("bootstrap.servers", ""))
         self._failed: SinkError | None = None
-        self._trouble = ""  # the last that the client told of its connections
+        self._trouble = ""  # the last that the client reported of its connections
         self._producer: Producer | None = Producer(
             {
                 **DEFAULTS,
                 **config,
                 "delivery.report.only.error": True,
-                "on_delivery": self._delivered,
-                "error_cb": self._told,
+                "on_delivery": self._on_delivery,
+                "error_cb": self._on_error,
                 "log_level": 0,  # what matters comes as an error
             }
         )
@@ -68,9 +66,9 @@ class Publisher:
 
         Raises `SinkError` where this message cannot be sent, or one before it was not delivered.
         """
-        place = _BY_KEY if partition is None else partition
-        self._send(topic, value, key, place, 0 if timestamp is None else timestamp, dict(headers or {}))
-        self._look(0)
+        number = _BY_KEY if partition is None else partition
+        self._send(topic, value, key, number, 0 if timestamp is None else timestamp, dict(headers or {}))
+        self._poll(0)
 
     def send_all(
         self,
@@ -81,7 +79,7 @@ class Publisher:
         timestamps: Iterable[int],
     ) -> None:
         """The same for many messages: partition -1 is the one that the key asks for, timestamp 0 is now."""
-        self._look(0)
+        self._poll(0)
         produce = self._open.produce
         messages = zip(values, keys, partitions, timestamps, strict=False)
         for number, (value, key, partition, timestamp) in enumerate(messages, 1):
@@ -90,7 +88,7 @@ class Publisher:
             except (BufferError, KafkaException):
                 self._send(topic, value, key, partition, timestamp, {})
             if not number % _STRIDE:
-                self._look(0)
+                self._poll(0)
 
     def flush(self, timeout: float) -> None:
         """Wait until all are acknowledged. Raises `SinkError` where one is not, or not in `timeout` seconds."""
@@ -133,11 +131,11 @@ class Publisher:
                 self._open.produce(topic, value, key, partition, timestamp=timestamp, headers=headers)
                 return
             except BufferError:
-                self._look(_NAP)  # ends: a message that is not delivered within `message.timeout.ms` is an error
+                self._poll(_NAP)  # ends: a message that is not delivered within `message.timeout.ms` is an error
             except KafkaException as error:
-                raise failure(error.args[0], self._brokers, topic, partition) from error
+                raise publishing_error(error.args[0], self._brokers, topic=topic, partition=partition) from error
 
-    def _look(self, timeout: float) -> None:
+    def _poll(self, timeout: float) -> None:
         self._open.poll(timeout)
         self._check()
 
@@ -145,35 +143,13 @@ class Publisher:
         if self._failed is not None:
             raise self._failed
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failed is None and error.code() != KafkaError._PURGE_QUEUE:
-            self._failed = failure(error, self._brokers, message.topic(), message.partition(), self._trouble)
+            self._failed = publishing_error(
+                error, self._brokers, topic=message.topic(), partition=message.partition(), trouble=self._trouble
+            )
 
-    def _told(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         self._trouble = error.str()
-        if self._failed is None and (error.fatal() or error.code() in REFUSED):
-            self._failed = failure(error, self._brokers, None, None)
-
-
-def failure(error: KafkaError, brokers: str, topic: str | None, partition: int | None, trouble: str = "") -> SinkError:
-    """What a client's error means for who publishes, and what to do about it."""
-    code, text = error.code(), error.str() + (f" ({trouble})" if trouble else "")
-    placed = topic if topic is None or partition is None or partition < 0 else f"{topic}/{partition}"
-    where = f"{placed} at {brokers}" if placed else brokers
-    if code in REFUSED:
-        what = f"the brokers {brokers} refused the connection: {text}"
-        hint = "check `client`: security.protocol, sasl.mechanism, sasl.username, sasl.password, ssl.ca.location"
-    elif code in FORBIDDEN:
-        what, hint = f"publishing to {where} is forbidden: {text}", "grant this user WRITE (and CREATE) on the topic"
-    elif code in UNKNOWN:
-        what = f"there is no {where}: {text}"
-        hint = "make the topic, or give it the partitions that are written to, and publish again"
-    elif code in _TOO_LARGE:
-        what = f"a message is too large for {where}: {text}"
-        hint = "raise `message.max.bytes` in `client`, and the topic's `max.message.bytes`; or put fewer rows in one"
-    elif code in _SILENT:
-        what = f"a message for {where} was not acknowledged in time: {text}"
-        hint = "check that the brokers can be reached and have enough replicas in sync; then publish again"
-    else:
-        what, hint = f"a message for {where} was not delivered: {text} ({error.name()})", "publish again"
-    return SinkError(what, plugin="kafka", partition=placed, hint=hint)
+        if self._failed is None and (error.fatal() or cause_of(error) is Cause.LOGIN):
+            self._failed = publishing_error(error, self._brokers)

@@ -1,4 +1,4 @@
-"""Telling the broker which positions are durable. Nothing depends on it: positions belong to the checkpoint."""
+"""Committing durable positions to the brokers. Nothing depends on it: positions belong to the checkpoint."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from penrose_host import SourceError
-from penrose_kafka.client import explain
-from penrose_kafka.topics import placed
+from penrose_kafka.client_errors import Cause, cause_of, reading_error
+from penrose_kafka.topic_names import topic_partition
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-__all__ = ["Commits"]
+__all__ = ["Committer"]
 
 log = logging.getLogger("penrose.kafka")
 
 
-class Commits:
+class Committer:
     """Commits the latest position; while no broker answers it is kept, and goes out with the next."""
 
     def __init__(self, consumer: Consumer, brokers: str) -> None:
@@ -26,8 +26,8 @@ class Commits:
         self._brokers = brokers
         self._pending: dict[str, int] = {}
 
-    def send(self, offsets: Mapping[str, int]) -> None:
-        """Commit these offsets. Raises SourceError where the brokers do not allow it."""
+    def commit(self, offsets: Mapping[str, int]) -> None:
+        """Commit these offsets of messages. Raises SourceError where the brokers do not allow it."""
         self._pending |= offsets
         self._try()
 
@@ -45,7 +45,7 @@ class Commits:
             return
         try:
             answers = self._consumer.commit(
-                offsets=[placed(name, offset) for name, offset in self._pending.items()], asynchronous=False
+                offsets=[topic_partition(name, offset) for name, offset in self._pending.items()], asynchronous=False
             )
             errors = [answer.error for answer in answers if answer.error is not None]
         except KafkaException as error:
@@ -60,5 +60,5 @@ class Commits:
                 plugin="kafka",
                 hint="give the run a group of its own with `datasource.group`, or null to commit nowhere",
             )
-        if first.code() in (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            raise explain(first, self._brokers)
+        if cause_of(first) is Cause.PERMISSION:
+            raise reading_error(first, self._brokers)

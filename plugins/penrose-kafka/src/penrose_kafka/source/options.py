@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from penrose_host.decoding import DecoderOptions
-from penrose_host.options import Duration, format_instant, parse_instant
+from penrose_host.options import Duration, Section, format_instant, parse_instant
+from penrose_kafka.client_options import ClientOptions, Servers, decided_elsewhere, split_names
+from penrose_kafka.topic_names import is_topic_name
 
-__all__ = [
-    "ClientOptions",
-    "KafkaOptions",
-    "Metadata",
-    "Place",
-    "RegistryOptions",
-    "Secret",
-    "Servers",
-    "decided_elsewhere",
-]
+__all__ = ["KafkaOptions", "Metadata", "RegistryOptions", "StreamPoint"]
 
-#: What librdkafka, or the schema registry's client, must never be given in a job file.
-_SECRET = re.compile(
-    r"password|passphrase|secret|key\.pem|user\.info|token(?!\.endpoint)|oauthbearer\.config|sasl\.jaas", re.I
-)
 #: What the datasource has to decide itself, and what to set instead.
 _OWN = {
     "bootstrap.servers": "set `brokers`",
@@ -40,59 +28,8 @@ _OWN = {
 }
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Secret(_Options):
-    """A value that is not in the job: it is in an environment variable, or a file (without its last line end)."""
-
-    env: str | None = Field(default=None, description="name of the environment variable")
-    file: str | None = Field(default=None, description="path of the file")
-
-    @model_validator(mode="after")
-    def _one(self) -> Secret:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("write {env: NAME} or {file: PATH}")
-        return self
-
-
-def _no_secrets(client: dict[str, Any]) -> dict[str, Any]:
-    for name, value in client.items():
-        if _SECRET.search(name) and not isinstance(value, Secret):
-            raise ValueError(
-                f"`{name}` is a secret: write {name}: {{env: NAME}} or {{file: PATH}}, not the value itself"
-            )
-    return client
-
-
-def decided_elsewhere(own: Mapping[str, str]) -> AfterValidator:
-    """Refuses client options that the plugin has to decide itself: `own`, each with what to set instead."""
-
-    def check(client: dict[str, Any]) -> dict[str, Any]:
-        for name in client:
-            if name in own:
-                raise ValueError(f"`{name}` cannot be set here: {own[name]}")
-            if name.endswith("_cb") or name == "logger":
-                raise ValueError(f"`{name}` cannot be set here: it is a function of a program's")
-        return client
-
-    return AfterValidator(check)
-
-
-#: Options of a client library, as they are; secrets by reference.
-ClientOptions = Annotated[dict[str, Secret | bool | int | float | str], AfterValidator(_no_secrets)]
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-Servers = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_listed), Field(min_length=1)]
-
-
-def _place(value: str | dict[str, int] | None) -> str | dict[str, int] | None:
-    """`earliest`, `latest`, `now`, or a time: text in UTC, so that equal places are equal text."""
+def _point(value: str | dict[str, int] | None) -> str | dict[str, int] | None:
+    """`earliest`, `latest`, `now`, or a time: text in UTC, so that equal points are equal text."""
     if isinstance(value, str) and value not in ("earliest", "latest", "now"):
         return format_instant(parse_instant(value))
     return value
@@ -103,10 +40,11 @@ def _time_as_text(value: object) -> object:
 
 
 Offsets = dict[str, Annotated[int, Field(ge=0)]]
-Place = Annotated[str | Offsets, BeforeValidator(_time_as_text), AfterValidator(_place)]
+#: Where in the stream a run starts or ends.
+StreamPoint = Annotated[str | Offsets, BeforeValidator(_time_as_text), AfterValidator(_point)]
 
 
-class Metadata(_Options):
+class Metadata(Section):
     """Columns made of what Kafka keeps beside a message's value: name the column, or leave it out."""
 
     key: str | None = Field(default=None, description="the key, as text")
@@ -129,7 +67,7 @@ class Metadata(_Options):
         return [name for name in plain if name is not None] + list(self.headers.values())
 
 
-class RegistryOptions(_Options):
+class RegistryOptions(Section):
     """Where schemas are, by id."""
 
     url: str = Field(description="address of a Confluent-style schema registry")
@@ -145,21 +83,21 @@ class RegistryOptions(_Options):
         return value.rstrip("/")
 
 
-class KafkaOptions(_Options):
+class KafkaOptions(Section):
     """Messages of Kafka topics as rows. The host assigns partitions, `TOPIC/NUMBER`; there is no consumer group."""
 
     brokers: Servers = Field(description="addresses to begin with, as in `host:9092` or a list of them")
-    topics: Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_listed)] = Field(
+    topics: Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(split_names)] = Field(
         min_length=1, description="names of topics; one that begins with `^` is a regular expression"
     )
     decoder: DecoderOptions = Field(default=DecoderOptions(), description="what the messages' values are")
     metadata: Metadata = Field(default=Metadata(), description="further columns: key, timestamp, headers, …")
-    start: Place = Field(
+    start: StreamPoint = Field(
         default="earliest",
         description="where a new run starts: `earliest`, `latest`, a time (ISO 8601), or partition → offset "
         "(others from their earliest). A partition that appears later is read from its beginning",
     )
-    end: Place | None = Field(
+    end: StreamPoint | None = Field(
         default=None,
         description="where the stream ends: `now` (what is there as the run starts), a time, or partition → the offset "
         "to stop before; by default never",
@@ -198,7 +136,7 @@ class KafkaOptions(_Options):
                     re.compile(topic)
                 except re.error as error:
                     raise ValueError(f"{topic!r} is no regular expression: {error}") from None
-            elif not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+            elif not is_topic_name(topic):
                 raise ValueError(f"{topic!r} is no topic's name; a regular expression begins with `^`")
         if len(set(value)) != len(value):
             raise ValueError("name each topic once")
@@ -207,7 +145,7 @@ class KafkaOptions(_Options):
     @model_validator(mode="after")
     def _elsewhere(self) -> KafkaOptions:
         if self.dead_letter_topic in self.topics:
-            raise ValueError("`dead_letter_topic` is one of `topics`: the run would read its own letters")
+            raise ValueError("`dead_letter_topic` is one of `topics`: the run would read its own dead letters")
         return self
 
     @field_validator("start")

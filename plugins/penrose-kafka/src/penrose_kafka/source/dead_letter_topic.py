@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penrose_kafka.producing import Publisher
+from penrose_kafka.publisher import Publisher
 
 if TYPE_CHECKING:
     from penrose_host import Reject
 
-__all__ = ["LetterTopic"]
+__all__ = ["DeadLetterTopic"]
 
 FLUSH_SECONDS = 120.0
 #: What could be read can be published: above librdkafka's own 1 MB it is the brokers who say what is too large. As much
@@ -18,24 +18,24 @@ FLUSH_SECONDS = 120.0
 LARGEST_BYTES = 48 << 20
 
 
-class LetterTopic:
-    """Publishes letters, at least once each: the key `TOPIC/PARTITION/OFFSET` tells which are the same."""
+class DeadLetterTopic:
+    """Publishes dead letters, at least once each: the key `TOPIC/PARTITION/OFFSET` tells which are the same."""
 
     def __init__(self, topic: str, config: Mapping[str, Any]) -> None:
         self._topic = topic
         self._publisher = Publisher({"message.max.bytes": LARGEST_BYTES, **config})
 
-    def send(self, letters: Sequence[Reject], rows_per_message: int) -> None:
+    def send(self, rejects: Sequence[Reject], rows_per_message: int) -> None:
         """Publish them; on return the brokers have them. Raises SinkError."""
-        for letter in letters:
-            offset = letter.offset // rows_per_message
+        for reject in rejects:
+            offset = reject.offset // rows_per_message
             self._publisher.send(
                 self._topic,
-                letter.raw,
-                key=f"{letter.partition}/{offset}".encode(),
+                reject.raw,
+                key=f"{reject.partition}/{offset}".encode(),
                 headers={
-                    "penrose.reason": letter.reason.encode("utf-8", "backslashreplace"),
-                    "penrose.partition": letter.partition.encode(),
+                    "penrose.reason": reject.reason.encode("utf-8", "backslashreplace"),
+                    "penrose.partition": reject.partition.encode(),
                     "penrose.offset": str(offset).encode(),
                 },
             )

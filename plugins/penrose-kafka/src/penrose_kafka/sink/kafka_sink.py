@@ -7,12 +7,12 @@ from itertools import cycle, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penrose_host import Sink, SinkError
-from penrose_kafka.sink_options import KafkaSinkOptions
+from penrose_kafka.sink.options import KafkaSinkOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from penrose_kafka.producing import Publisher
+    from penrose_kafka.publisher import Publisher
 
 __all__ = ["KafkaSink"]
 
@@ -37,15 +37,15 @@ class KafkaSink(Sink):
         self._partitions = 0
         self._next = 0
         #: Source partition → topic partition, in the order in which they come.
-        self._places: dict[str, int] = {}
+        self._topic_partitions: dict[str, int] = {}
 
     def open(self) -> None:
         """Connect; make the topic where it is missing. Raises `SinkError`, `ConfigError` for wrong client options."""
         from confluent_kafka import KafkaException
 
-        from penrose_kafka.client import bad_option, resolved
-        from penrose_kafka.making_topics import found_or_made
-        from penrose_kafka.producing import Publisher
+        from penrose_kafka.client_config import bad_option, resolved
+        from penrose_kafka.publisher import Publisher
+        from penrose_kafka.sink.topic_creation import ensure_topic
 
         patience = self.options.patience / 1e6
         own = {"bootstrap.servers": ",".join(self.options.brokers)}
@@ -54,7 +54,7 @@ class KafkaSink(Sink):
             self._publisher = Publisher({**client, "message.timeout.ms": int(patience * 1000)})
         except KafkaException as error:
             raise bad_option(error, self.options.client, "sink.client") from None  # it may hold a secret
-        self._partitions = found_or_made(client, self.options.topic, self.options.partitions, min(patience, 60.0))
+        self._partitions = ensure_topic(client, self.options.topic, self.options.partitions, min(patience, 60.0))
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Hand the rows over, in slices."""
@@ -84,7 +84,7 @@ class KafkaSink(Sink):
         published = rows.drop_columns([name for name in _ORIGIN if name in rows.schema.names])
         if self.options.format == "arrow":
             return [_stream(published.slice(row, 1)) for row in range(published.num_rows)]
-        from penrose_kafka.json_values import json_values
+        from penrose_kafka.sink.json_values import json_values
 
         try:
             return json_values(published)
@@ -99,7 +99,7 @@ class KafkaSink(Sink):
             for start in range(0, run.num_rows, self.options.rows_per_message):
                 block = run.slice(start, self.options.rows_per_message)
                 value = _stream(block.drop_columns([name for name in _ORIGIN if name in block.schema.names]))
-                number = self._place(partition) if self._spread == "source" else next(self._turns(1))
+                number = self._topic_partition(partition) if self._spread == "source" else next(self._turns(1))
                 stamp = next(iter(self._stamps(block)))
                 publisher.send_all(self.options.topic, [value], [None], [number], [stamp])
 
@@ -113,14 +113,18 @@ class KafkaSink(Sink):
             return repeat(_ANY)
         if self._spread == "round-robin":
             return self._turns(rows.num_rows)
-        return [number for partition, run in self._runs(rows) for number in [self._place(partition)] * run.num_rows]
+        return [
+            number
+            for partition, run in self._runs(rows)
+            for number in [self._topic_partition(partition)] * run.num_rows
+        ]
 
     def _turns(self, count: int) -> Iterator[int]:
         first, self._next = self._next, (self._next + count) % self._partitions
         return islice(cycle(range(self._partitions)), first, first + count)
 
-    def _place(self, partition: str) -> int:
-        return self._places.setdefault(partition, len(self._places) % self._partitions)
+    def _topic_partition(self, partition: str) -> int:
+        return self._topic_partitions.setdefault(partition, len(self._topic_partitions) % self._partitions)
 
     def _runs(self, rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Source partition and rows, wherever it changes."""

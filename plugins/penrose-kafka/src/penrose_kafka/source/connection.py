@@ -1,18 +1,20 @@
-"""The datasource's connection: its consumer, made when it is first needed, and what that tells of the brokers."""
+"""The datasource's connection: its consumer, made when it is first needed, and how the brokers are."""
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from penrose_kafka.client import Unreachable, bad_option, explain, resolved
-from penrose_kafka.topics import Topics
+from penrose_kafka.client_config import bad_option, resolved
+from penrose_kafka.client_errors import Cause, Unreachable, cause_of, reading_error
+from penrose_kafka.source.topics import Topics
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError
 
-    from penrose_kafka.options import KafkaOptions
+    from penrose_kafka.source.options import KafkaOptions
 
 __all__ = ["Connection"]
 
@@ -23,16 +25,21 @@ PROBE_TIMEOUT = 1.0
 
 
 class Connection:
-    """`consumer` and `topics`, made when they are first asked for. `assigned`: the consumer has partitions."""
+    """`consumer` and `topics`, made when they are first asked for. `assigned`: the consumer has partitions.
+
+    `known`: the topics' partitions, as `partitions` last found them.
+    """
 
     def __init__(self, options: KafkaOptions) -> None:
         self.brokers = ",".join(options.brokers)
         self.assigned = False
+        self.known: list[str] = []
+        self._looked = 0.0
         self._options = options
         self._consumer: Consumer | None = None
         self._topics: Topics | None = None
         self._error: KafkaError | None = None
-        self._trouble = ""  # the last that the client told of its connections
+        self._trouble = ""  # the last that the client reported of its connections
         self._heard = time.monotonic()
         self._silent_since: float | None = None
 
@@ -81,9 +88,22 @@ class Connection:
     def topics(self) -> Topics:
         """What asks."""
         if self._topics is None:
-            names, letters = self._options.topics, self._options.dead_letter_topic
-            self._topics = Topics(self.consumer, self.brokers, names, but=letters, listen=self._listen)
+            names, dead_letters = self._options.topics, self._options.dead_letter_topic
+            self._topics = Topics(self.consumer, self.brokers, names, exclude=dead_letters, trouble=self._last_trouble)
         return self._topics
+
+    def partitions(self) -> list[str]:
+        """The topics' partitions, `TOPIC/NUMBER`; looked for anew every `discover`."""
+        if not self.known:
+            self.known = self.topics.partitions()
+        elif time.monotonic() - self._looked >= self._options.discover / 1e6:
+            # What is known stays known while no broker answers: `check` says for how long that may be.
+            with suppress(Unreachable):
+                self.known = self.topics.partitions(once=True)
+        else:
+            return self.known
+        self._looked = time.monotonic()
+        return self.known
 
     def close(self) -> None:
         """May be called twice."""
@@ -97,19 +117,19 @@ class Connection:
 
         if error.code() != Code._ALL_BROKERS_DOWN:
             self._trouble = error.str()
-        if error.code() in (Code._AUTHENTICATION, Code._SSL) or error.fatal():
+        if cause_of(error) is Cause.LOGIN or error.fatal():
             self._error = error
 
-    def _listen(self) -> str:
-        """What the client last told of its connections. Raises SourceError where it is for good."""
+    def _last_trouble(self) -> str:
+        """What the client last reported of its connections. Raises SourceError where it is for good."""
         if not self.assigned:
             self.consumer.poll(0)  # no message can come: no partition is assigned
         if self._error is not None:
-            raise explain(self._error, self.brokers)
+            raise reading_error(self._error, self.brokers)
         return self._trouble
 
     def check(self, answered: bool) -> None:
-        """Raise what the client told of: credentials refused; and where no broker answers for `patience`.
+        """Raise what the client reported: credentials refused; and where no broker answers for `patience`.
 
         Nothing but an answer tells a broker that is away from a topic that is silent.
         """
@@ -118,7 +138,7 @@ class Connection:
             self._heard, self._silent_since, self._error, self._trouble = now, None, None, ""
             return
         if self._error is not None:
-            raise explain(self._error, self.brokers)
+            raise reading_error(self._error, self.brokers)
         patience = self._options.patience
         if patience is None or now - self._heard < min(PROBE_SECONDS, patience / 4e6):
             return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,39 +12,12 @@ from confluent_kafka import Message
 from penrose_host import OFFSET, PARTITION, Chunk, Reject
 
 if TYPE_CHECKING:
-    from penrose_host import Int32, Int64
+    from penrose_host import Int64
     from penrose_host.decoding import Decoder
-    from penrose_kafka.options import Metadata
+    from penrose_kafka.source.fetching import Fetched
+    from penrose_kafka.source.options import Metadata
 
-__all__ = ["Fetched", "chunk_of", "fetched", "joined"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Messages as arrays: `partition` are places in `names`; `values` are the bytes, None where there are none.
-
-    `messages` themselves are kept only where columns are made of what lies beside the values.
-    """
-
-    messages: Sequence[Message]
-    values: list[bytes | None]
-    names: Sequence[str]
-    partition: Int32
-    offset: Int64
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, kept: Int64) -> Fetched:
-        """Some of them, in order."""
-        index = kept.tolist()
-        return Fetched(
-            [self.messages[i] for i in index] if self.messages else (),
-            [self.values[i] for i in index],
-            self.names,
-            self.partition[kept],
-            self.offset[kept],
-        )
+__all__ = ["chunk_of"]
 
 
 class _Raw(Sequence[bytes]):
@@ -68,46 +40,13 @@ class _Raw(Sequence[bytes]):
         return len(self._message)
 
 
-def fetched(messages: Sequence[Message], names: Sequence[str], places: Mapping[str, Int32], *, keep: bool) -> Fetched:
-    """The arrays of messages without an error. `places`: topic → number of a partition → its place in `names`.
-
-    `keep`: the messages themselves, too.
-    """
-    count = len(messages)
-    number = np.fromiter(map(Message.partition, messages), dtype=np.int32, count=count)
-    if len(places) == 1:
-        [table] = places.values()
-        partition = table[number]
-    else:
-        partition = np.empty(count, dtype=np.int32)
-        topics = np.array(list(map(Message.topic, messages)), dtype=object)
-        for topic, table in places.items():
-            here = np.flatnonzero(topics == topic)
-            partition[here] = table[number[here]]
-    offset = np.fromiter(map(Message.offset, messages), dtype=np.int64, count=count)
-    return Fetched(messages if keep else (), list(map(Message.value, messages)), names, partition, offset)
-
-
-def joined(parts: Sequence[Fetched]) -> Fetched:
-    """Messages that were fetched one part after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return Fetched(
-        [message for part in parts for message in part.messages],
-        [value for part in parts for value in part.values],
-        parts[0].names,
-        np.concatenate([part.partition for part in parts]),
-        np.concatenate([part.offset for part in parts]),
-    )
-
-
-def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata, first: Int64) -> Chunk:
-    """The rows of messages. `first`: by place in `names`, the position from which rows are wanted.
+def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata) -> Chunk:
+    """The rows of messages, from the first on that is wanted of each partition.
 
     Of a decoder with several rows a message, a row's offset is the message's times `decoder.rows_per_message`, plus
     the row's number in it.
     """
-    unit = decoder.rows_per_message
+    unit, first = decoder.rows_per_message, fetched.index.first
     decoded = decoder.decode(fetched.values)
     batch, message, faults = decoded.batch, decoded.message, dict(decoded.faults)
     columns, bad = _beside(fetched, metadata)
@@ -124,7 +63,7 @@ def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata, first: Int6
         kept = pa.array(np.flatnonzero(wanted))
         batch, message, partition, offset = batch.take(kept), message[wanted], partition[wanted], offset[wanted]
         columns = {name: column.take(kept) for name, column in columns.items()}
-    names = pa.DictionaryArray.from_arrays(pa.array(partition), pa.array(fetched.names, pa.string()))
+    names = pa.DictionaryArray.from_arrays(pa.array(partition), pa.array(fetched.index.names, pa.string()))
     arrays: dict[str, Any] = {
         **dict(zip(batch.schema.names, batch.columns, strict=True)),
         **columns,
@@ -140,7 +79,7 @@ def chunk_of(fetched: Fetched, decoder: Decoder, metadata: Metadata, first: Int6
 
 
 def _reject(fetched: Fetched, index: int, fault: str, unit: int) -> Reject:
-    name = fetched.names[int(fetched.partition[index])]
+    name = fetched.index.names[int(fetched.partition[index])]
     return Reject(name, int(fetched.offset[index]) * unit, fault, fetched.values[index] or b"")
 
 
@@ -154,7 +93,7 @@ def _beside(fetched: Fetched, metadata: Metadata) -> tuple[dict[str, pa.Array], 
     if metadata.timestamp is not None:
         columns[metadata.timestamp] = _times(list(map(Message.timestamp, messages)))
     if metadata.topic is not None or metadata.partition is not None:
-        split = [name.rpartition("/") for name in fetched.names]
+        split = [name.rpartition("/") for name in fetched.index.names]
         if metadata.topic is not None:
             topics = pa.array([topic for topic, _, _ in split], pa.string())
             columns[metadata.topic] = pa.DictionaryArray.from_arrays(pa.array(fetched.partition), topics).cast(

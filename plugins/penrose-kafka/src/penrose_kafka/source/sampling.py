@@ -6,13 +6,13 @@ import time
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
 
-from penrose_kafka.client import Unreachable, explain
-from penrose_kafka.topics import placed
+from penrose_kafka.client_errors import Unreachable, reading_error
+from penrose_kafka.topic_names import topic_partition
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-    from penrose_kafka.connection import Connection
+    from penrose_kafka.source.connection import Connection
 
 __all__ = ["samples"]
 
@@ -32,13 +32,13 @@ def samples(connection: Connection, starts: Mapping[str, int]) -> Generator[list
     sampler = connection.connect()
     try:
         for name, start in sorted(starts.items()):
-            low, high = connection.topics.held(name)
+            low, high = connection.topics.offsets_held(name)
             wanted = min(SAMPLE, high - max(start, low))
             if wanted > 0:
-                sampler.assign([placed(name, max(start, low))])
+                sampler.assign([topic_partition(name, max(start, low))])
                 yield _values(sampler, name, wanted)
     except KafkaException as error:
-        raise explain(error.args[0], connection.brokers) from error
+        raise reading_error(error.args[0], connection.brokers) from error
     finally:
         sampler.close()
 

@@ -11,17 +11,16 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from penrose_host import SinkError
-from penrose_kafka.codes import REFUSED
-from penrose_kafka.producing import failure
+from penrose_kafka.client_errors import Cause, cause_of, publishing_error
 
-__all__ = ["found_or_made"]
+__all__ = ["ensure_topic"]
 
 #: As the brokers' own settings say.
 _BY_DEFAULT = -1
 
 
-def found_or_made(config: Mapping[str, Any], topic: str, partitions: int | None, timeout: float) -> int:
-    """How many partitions the topic has; it is made, with so many, where it is missing.
+def ensure_topic(config: Mapping[str, Any], topic: str, partitions: int | None, timeout: float) -> int:
+    """Make the topic, with so many partitions, where it is missing; return how many it has.
 
     Raises `SinkError` where no broker answers in `timeout` seconds, or the topic cannot be made so.
     """
@@ -35,7 +34,7 @@ def found_or_made(config: Mapping[str, Any], topic: str, partitions: int | None,
         found = _topics(admin, troubles, brokers, deadline).get(topic)
         if found is not None and not found.error:
             return len(found.partitions)
-        if not _made(admin, topic, partitions, timeout) and partitions is not None:
+        if not _created(admin, topic, partitions, timeout) and partitions is not None:
             raise SinkError(
                 f"the brokers {brokers} cannot make topics by request, so {topic} cannot get {partitions} partitions",
                 plugin="kafka",
@@ -43,7 +42,7 @@ def found_or_made(config: Mapping[str, Any], topic: str, partitions: int | None,
             )
         return _seen(admin, topic, brokers, deadline)
     except KafkaException as error:
-        raise failure(error.args[0], brokers, topic, None) from error
+        raise publishing_error(error.args[0], brokers, topic=topic) from error
 
 
 def _topics(admin: AdminClient, troubles: list[KafkaError], brokers: str, deadline: float) -> Mapping[str, Any]:
@@ -54,13 +53,13 @@ def _topics(admin: AdminClient, troubles: list[KafkaError], brokers: str, deadli
             return found
         except KafkaException as error:
             admin.poll(0)
-            if refused := [trouble for trouble in troubles if trouble.code() in REFUSED]:
-                raise failure(refused[0], brokers, None, None) from error
+            if refused := [trouble for trouble in troubles if cause_of(trouble) is Cause.LOGIN]:
+                raise publishing_error(refused[0], brokers) from error
             if time.monotonic() > deadline:
                 raise
 
 
-def _made(admin: AdminClient, topic: str, partitions: int | None, timeout: float) -> bool:
+def _created(admin: AdminClient, topic: str, partitions: int | None, timeout: float) -> bool:
     """Whether the brokers made the topic, or somebody else just did; False where they know no such request."""
     new = NewTopic(topic, num_partitions=partitions or _BY_DEFAULT, replication_factor=_BY_DEFAULT)
     try:
@@ -81,5 +80,5 @@ def _seen(admin: AdminClient, topic: str, brokers: str, deadline: float) -> int:
         if found.partitions and not found.error:
             return len(found.partitions)
         if time.monotonic() > deadline:
-            raise failure(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), brokers, topic, None)
+            raise publishing_error(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), brokers, topic=topic)
         time.sleep(0.02)

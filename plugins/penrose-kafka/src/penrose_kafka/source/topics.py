@@ -1,4 +1,4 @@
-"""Topics and partitions as the brokers know them: names, and where offsets begin, end, and lie in time."""
+"""Topics and partitions as the brokers know them: which there are; where offsets begin, end, and lie in time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from penrose_host import SourceError
 from penrose_host.options import parse_instant
-from penrose_kafka.client import Unreachable, explain
+from penrose_kafka.client_errors import Cause, Unreachable, cause_of, reading_error
+from penrose_kafka.topic_names import partition_name, topic_partition
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
+    from confluent_kafka import Consumer, KafkaError
 
-__all__ = ["Topics", "named", "placed"]
+__all__ = ["Topics"]
 
 #: So long a single question may take, in seconds; and questions that no broker answered are asked again for.
 ASK_SECONDS = 10.0
@@ -23,21 +24,6 @@ RETRY_SECONDS = 30.0
 #: So long the first question may take: where the login is refused, nobody should wait for longer to hear of it.
 FIRST_SECONDS = 1.0
 NAP_SECONDS = 0.1
-
-
-def named(topic: str, number: int) -> str:
-    """The host's name of a partition."""
-    return f"{topic}/{number}"
-
-
-def placed(name: str, offset: int = -1001) -> TopicPartition:
-    """The partition of a name, at an offset. Raises ValueError where it is none's name."""
-    from confluent_kafka import TopicPartition
-
-    topic, slash, number = name.rpartition("/")
-    if not slash or not topic or not number.isdecimal():
-        raise ValueError(name)
-    return TopicPartition(topic, int(number), offset)
 
 
 class Topics:
@@ -49,15 +35,15 @@ class Topics:
         brokers: str,
         topics: Sequence[str],
         *,
-        but: str | None = None,
-        listen: Callable[[], str] = lambda: "",
+        exclude: str | None = None,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        """`but`: a topic that no expression means.
+        """`exclude`: a topic that no expression means.
 
-        `listen`: says what the client last told of its connections; raises where asking again cannot help.
+        `trouble`: the last that the client reported of its connections; raises where asking again cannot help.
         """
-        self._but = but
-        self._listen = listen
+        self._exclude = exclude
+        self._trouble = trouble
         self._consumer = consumer
         self._brokers = brokers
         self._names = [topic for topic in topics if not topic.startswith("^")]
@@ -69,7 +55,7 @@ class Topics:
 
         `once`: ask briefly, and only once; raises Unreachable where nobody answers.
         """
-        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka import KafkaException
 
         found: dict[str, int] = {}
 
@@ -92,8 +78,8 @@ class Topics:
                 error = topic.error
                 if error is None:
                     found[name] = len(topic.partitions)
-                elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-                    raise explain(error, self._brokers, partition=name)
+                elif cause_of(error) is not Cause.UNKNOWN:
+                    raise reading_error(error, self._brokers, partition=name)
             missing = [name for name in self._names if name not in found]
             if missing:
                 raise self._missing(missing[0])
@@ -103,20 +89,20 @@ class Topics:
                 plugin="kafka",
                 hint="correct `datasource.topics`; an expression matches anywhere in a name, unless it has ^ and $",
             )
-        return [named(topic, number) for topic in sorted(found) for number in range(found[topic])]
+        return [partition_name(topic, number) for topic in sorted(found) for number in range(found[topic])]
 
     def _wanted(self, name: str) -> bool:
         if name in self._names:
             return True
         # Kafka's own topics, and where the run itself writes: no expression means them, unless it says so.
-        return name != self._but and any(
+        return name != self._exclude and any(
             pattern.search(name) and (not name.startswith("__") or pattern.pattern.startswith("^__"))
             for pattern in self._patterns
         )
 
-    def held(self, name: str) -> tuple[int, int]:
+    def offsets_held(self, name: str) -> tuple[int, int]:
         """The first offset that a partition holds, and the next that it will give out."""
-        at = placed(name)
+        at = topic_partition(name)
         low, high = self._ask(lambda timeout: self._consumer.get_watermark_offsets(at, timeout=timeout), name)
         return low, high
 
@@ -128,18 +114,18 @@ class Topics:
             return False
         return True
 
-    def at(self, names: Iterable[str], when: str) -> Mapping[str, int]:
+    def offsets_at(self, names: Iterable[str], when: str) -> Mapping[str, int]:
         """Partition → the first offset whose timestamp is at or after a time; its end where there is none."""
         # Negative times mean other things to a broker.
         millis = max(-(-parse_instant(when) // 1000), 0)
-        asked = [placed(name, millis) for name in names]
+        asked = [topic_partition(name, millis) for name in names]
         answers = self._ask(lambda timeout: self._consumer.offsets_for_times(asked, timeout=timeout)) if asked else []
         found: dict[str, int] = {}
         for answer in answers:
-            name = named(answer.topic, answer.partition)
+            name = partition_name(answer.topic, answer.partition)
             if answer.error is not None:
-                raise explain(answer.error, self._brokers, partition=name)
-            found[name] = answer.offset if answer.offset >= 0 else self.held(name)[1]
+                raise reading_error(answer.error, self._brokers, partition=name)
+            found[name] = answer.offset if answer.offset >= 0 else self.offsets_held(name)[1]
         return found
 
     def _ask(self, question: Callable[[float], Any], partition: str | None = None, *, once: bool = False) -> Any:
@@ -152,9 +138,9 @@ class Topics:
             try:
                 return question(timeout)
             except KafkaException as error:
-                why = self._listen()
+                trouble = self._trouble()
                 if time.monotonic() >= until or not _passing(error.args[0]):
-                    raise explain(error.args[0], self._brokers, partition=partition, why=why) from error
+                    raise reading_error(error.args[0], self._brokers, partition=partition, trouble=trouble) from error
             time.sleep(NAP_SECONDS)  # some errors come at once
             timeout = min(2 * timeout, ASK_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The process of a mock cluster: `python -m penrose_kafka.mock_server`.
+"""The process of a mock cluster: `python -m penrose_kafka.dev_broker.mock_server`.
 
 It prints its address, then obeys lines of JSON, `["create_topic", "flights", 8]`, each answered by one of JSON: null,
 or the text of an error. It ends at the end of its input, so also when whoever started it has died.
@@ -11,7 +11,7 @@ import signal
 import sys
 
 from penrose_host import PenroseError
-from penrose_kafka.mock_cluster import MockCluster
+from penrose_kafka.dev_broker.mock_cluster import MockCluster
 
 __all__ = ["main"]
 

@@ -30,14 +30,14 @@ def json_values(rows: pa.RecordBatch) -> list[bytes]:
         return []
     if not rows.num_columns:
         return [b"{}"] * rows.num_rows
-    pieces: list[pa.Array | pa.Scalar] = []
+    parts: list[pa.Array | pa.Scalar] = []
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
         try:
             texts = _texts(column)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise ValueError(f"column {name!r}: {error}") from error
-        pieces += [_string(("," if pieces else "{") + json.dumps(name) + ":"), texts]
-    joined = pc.binary_join_element_wise(*pieces, _string("}"), _EMPTY)  # the last is the separator
+        parts += [_string(("," if parts else "{") + json.dumps(name) + ":"), texts]
+    joined = pc.binary_join_element_wise(*parts, _string("}"), _EMPTY)  # the last is the separator
     return list(joined.cast(pa.large_binary()).to_pylist())
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from penrose_host import ConfigError, SourceError
-from penrose_kafka.client import resolved
-from penrose_kafka.options import RegistryOptions
+from penrose_kafka.client_config import resolved
+from penrose_kafka.source.options import RegistryOptions
 
 __all__ = ["Registry"]
 

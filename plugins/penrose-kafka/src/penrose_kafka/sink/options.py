@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from penrose_host.options import Duration
-from penrose_kafka.options import ClientOptions, Servers, decided_elsewhere
+from penrose_host.options import Duration, Section
+from penrose_kafka.client_options import ClientOptions, Servers, decided_elsewhere
+from penrose_kafka.topic_names import is_topic_name
 
 __all__ = ["KafkaSinkOptions"]
 
@@ -25,10 +25,8 @@ _OWN = {
 }
 
 
-class KafkaSinkOptions(BaseModel):
+class KafkaSinkOptions(Section):
     """Rows as messages of a topic."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     brokers: Servers = Field(description="addresses to begin with, as in `host:9092` or a list of them")
     topic: str = Field(description="the topic; made where it is missing and the brokers allow it")
@@ -63,7 +61,7 @@ class KafkaSinkOptions(BaseModel):
     @field_validator("topic")
     @classmethod
     def _good_topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+        if not is_topic_name(value):
             raise ValueError(f"{value!r} is no topic's name: letters, digits, `.`, `_` and `-`, at most 249")
         return value
 
