@@ -66,6 +66,7 @@ def test_topics_are_text_or_a_list_and_expressions_may_be_among_them(topics: Any
         ({"topics": ["^("]}, ["'^('", "no regular expression"]),
         ({"topics": "x" * 250}, ["no topic's name"]),
         ({"topics": "клики"}, ["no topic's name"]),
+        ({"topics": ".."}, ["no topic's name"]),
         ({"start": "now"}, ["datasource.start", "`latest`"]),
         ({"start": "yesterday"}, ["datasource.start"]),
         ({"start": {"clicks/0": -1}}, ["datasource.start.clicks/0"]),

@@ -293,6 +293,7 @@ def test_a_partition_that_is_not_there_is_an_error(kafka: Broker) -> None:
     ("options", "reason"),
     [
         ({"topic": "a b"}, "no topic's name"),
+        ({"topic": "."}, "no topic's name"),
         ({"spread": "key"}, "needs a `key`"),
         ({"rows_per_message": 2}, "format: arrow"),
         ({"patience": "25d"}, "less than or equal to"),

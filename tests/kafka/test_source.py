@@ -557,6 +557,16 @@ def test_avro_messages_have_a_schema_without_a_registry(kafka: Broker, tmp_path:
     assert [(reject.offset, reject.raw) for reject in read.rejects] == [(2, b"\x02")]
 
 
+def test_an_error_of_the_decoder_names_the_datasource(kafka: Broker, topic: str, tmp_path: Path) -> None:
+    decoder = {"format": "avro", "framing": "none", "avro_schema": str(tmp_path / "missing.avsc")}
+    with (
+        pytest.raises(SourceError, match=r"missing\.avsc cannot be read") as caught,
+        opened(kafka.address, topic, decoder=decoder),
+    ):
+        pass
+    assert caught.value.plugin == "kafka"
+
+
 def test_raw_messages_are_their_bytes(kafka: Broker) -> None:
     topic = kafka.create_topic("raw")
     values = [b"", b"\x00\xff", "text €".encode(), b"x" * 100_000]

@@ -1,4 +1,4 @@
-"""Options that the datasource and the sink share: brokers, secrets, and what librdkafka takes. It is not imported."""
+"""Options that the datasource and the sink share: brokers, secrets, librdkafka's own. Nothing here imports it."""
 
 from __future__ import annotations
 

@@ -96,7 +96,9 @@ class Reader:
                 from penrose_kafka.source.registry import Registry
 
                 schemas = Registry(self._options.registry)
-            self._decoder = make_decoder(self._options.decoder, schemas=schemas, state=self.positions.stamps.columns)
+            self._decoder = make_decoder(
+                self._options.decoder, plugin="kafka", schemas=schemas, state=self.positions.stamps.columns
+            )
             if self._decoder.rows_per_message > 1:
                 from penrose_kafka.source.chunk_splitter import ChunkSplitter
 
