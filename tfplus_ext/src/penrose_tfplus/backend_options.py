@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from penrose_host.options import Duration
+from penrose_host.options import Duration, Section
 
 __all__ = ["AdmissionOptions", "EvictionOptions", "TfplusOptions"]
 
@@ -15,11 +15,7 @@ __all__ = ["AdmissionOptions", "EvictionOptions", "TfplusOptions"]
 _ROW_OVERHEAD = 16 + 12 / 0.6 + 1
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AdmissionOptions(_Section):
+class AdmissionOptions(Section):
     """Which keys become rows: one of the two."""
 
     count: Annotated[int, Field(ge=1, lt=2**32)] | None = Field(
@@ -36,7 +32,7 @@ class AdmissionOptions(_Section):
         return self
 
 
-class EvictionOptions(_Section):
+class EvictionOptions(Section):
     """Which rows are given up, each so many steps. A row goes that falls under any bound given."""
 
     max_age: Duration | None = Field(None, description="Rows not trained for this long, by event time.")
@@ -54,7 +50,7 @@ class EvictionOptions(_Section):
 _MAY_CHANGE: dict[str, JsonValue] = {"fingerprint": False}
 
 
-class TfplusOptions(_Section):
+class TfplusOptions(Section):
     """Options of every table of a job. Each may be changed between two starts of a run."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
