@@ -17,8 +17,8 @@ from penrose_host import (
     TableStats,
     TrainingError,
 )
-from penrose_tfplus import files
-from penrose_tfplus.backend import TfplusOptions
+from penrose_tfplus import checkpoint_files
+from penrose_tfplus.backend_options import TfplusOptions
 from penrose_tfplus.table import BadGradient, Table, TableFull
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TfplusTable(EmbeddingTable):
         spec, options = self.spec, self._options
         return Table(
             spec.width,
-            spec.optimizer[0],
+            optimizer=spec.optimizer[0],
             optimizer_parameters=spec.optimizer[1],
             initializer=spec.initializer[0],
             initializer_parameters=spec.initializer[1],
@@ -142,12 +142,12 @@ class TfplusTable(EmbeddingTable):
         if since is not None and (since.checkpoint != self._known or not known):
             since = None
         row_bytes = 16 + 4 * sum(self._widths.values())
-        generation = files.plan(since, rows * row_bytes + 8 * deleted)
+        generation = checkpoint_files.plan(since, rows * row_bytes + 8 * deleted)
         try:
             ticket, count, self._counting, gone, candidates = native.freeze(generation is None)
         except (RuntimeError, MemoryError) as error:
             raise self._error(error) from error
-        head = files.Head(count, self._counting, gone, *candidates)
+        head = checkpoint_files.Head(count, self._counting, gone, *candidates)
         return _TableSnapshot(self, native, ticket, head, generation or 0, None if generation is None else since)
 
     def committed(self, ref: SnapshotRef) -> None:
@@ -162,7 +162,7 @@ class TfplusTable(EmbeddingTable):
         restored = self._new()
         native = restored._native
         counters: Mapping[str, int] = {}
-        for generation in files.read_generations(reader, self._identity, self._widths):
+        for generation in checkpoint_files.read_generations(reader, self._identity, self._widths):
             head = generation.head
             native.erase(head.deleted)
             native.load_candidates(head.candidates, head.candidate_counts, head.candidate_times)
@@ -198,7 +198,13 @@ class _TableSnapshot(Snapshot):
     """Frozen rows, copied out in pieces while training goes on."""
 
     def __init__(
-        self, table: TfplusTable, native: Any, ticket: int, head: files.Head, generation: int, since: SnapshotRef | None
+        self,
+        table: TfplusTable,
+        native: Any,
+        ticket: int,
+        head: checkpoint_files.Head,
+        generation: int,
+        since: SnapshotRef | None,
     ) -> None:
         self._name = table.spec.name
         self._identity = table._identity
@@ -214,14 +220,14 @@ class _TableSnapshot(Snapshot):
 
     def write(self, writer: SnapshotWriter) -> None:
         if self._since is not None:
-            for name, ref in files.reused(self._since):
+            for name, ref in checkpoint_files.reused(self._since):
                 writer.reuse(name, ref)
         if not self._unchanged:
             more = {"rows": self._head.rows, "counters": dict(self._head.counters)}
-            self._add(writer, files.head_name(self._generation), self._head.tensors, more)
+            self._add(writer, checkpoint_files.head_name(self._generation), self._head.tensors, more)
         written = 0
         for part, rows in enumerate(self._rows()):
-            self._add(writer, files.rows_name(self._generation, part), rows.tensors, {})
+            self._add(writer, checkpoint_files.rows_name(self._generation, part), rows.tensors, {})
             written += len(rows.keys)
         if written != self._head.rows:
             raise CheckpointError(
@@ -229,7 +235,7 @@ class _TableSnapshot(Snapshot):
                 "are there; it can be written once"
             )
 
-    def _rows(self) -> Iterator[files.Rows]:
+    def _rows(self) -> Iterator[checkpoint_files.Rows]:
         per_file = max(1, _FILE_BYTES // (16 + 4 * sum(self._widths.values())))
         while True:
             try:
@@ -240,10 +246,10 @@ class _TableSnapshot(Snapshot):
             if taken is None:
                 return
             keys, counts, times, arrays = taken
-            yield files.Rows(keys, counts, times, dict(zip(self._widths, arrays, strict=True)))
+            yield checkpoint_files.Rows(keys, counts, times, dict(zip(self._widths, arrays, strict=True)))
 
     def _add(self, writer: SnapshotWriter, name: str, tensors: Mapping[str, Any], more: Mapping[str, Any]) -> None:
-        writer.add(name, files.write(name, tensors, self._identity, more))
+        writer.add(name, checkpoint_files.write(name, tensors, self._identity, more))
 
 
 def _policy(

@@ -1,4 +1,4 @@
-"""What a table is made with, checked and complete: names resolved, defaults filled in. Every face starts here."""
+"""The options of a table, resolved: checked, names looked up, defaults filled in. Every face starts here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from penrose_tfplus import _native
+from penrose_tfplus.table_options import TableOptions, with_defaults
 
 if TYPE_CHECKING:
     from penrose_tfplus._native import Parameter
@@ -52,12 +53,11 @@ class ResolvedOptions:
         return next(parameters[0] for name, _, parameters in _native.optimizers() if name == self.optimizer)
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What `resolve` makes these options of, as JSON has it. Without the threads: they are the machine's."""
+    def table_options(self) -> TableOptions:
+        """What `resolve` makes these of, as JSON has it. Without the threads: they are the machine's."""
         optimizer = next(parameters for name, _, parameters in _native.optimizers() if name == self.optimizer)
         initial = dict(_native.initializers())[self.initializer]
         return {
-            "width": self.width,
             "optimizer": self.optimizer,
             "optimizer_parameters": {p[0]: value for p, value in zip(optimizer, self.parameters, strict=True)},
             "initializer": self.initializer,
@@ -71,45 +71,32 @@ class ResolvedOptions:
         }
 
 
-def resolve(
-    width: int,
-    optimizer: str,
-    *,
-    optimizer_parameters: Mapping[str, float] | None = None,
-    initializer: str = "zeros",
-    initializer_parameters: Mapping[str, float] | None = None,
-    seed: int = 0,
-    admit_count: int | None = None,
-    admit_probability: float | None = None,
-    max_rows: int | None = None,
-    at_limit: Literal["fail", "evict"] = "fail",
-    shards: int = 64,
-    threads: int | None = None,
-) -> ResolvedOptions:
-    """The options of `Table`. Raises ValueError for what does not exist or cannot be a value."""
+def resolve(width: int, given: TableOptions) -> ResolvedOptions:
+    """The options of a table of this width. Raises ValueError for what does not exist or cannot be a value.
+
+    A size that is not a whole number raises TypeError.
+    """
     width = _size("width", width, 1, 1024)
+    options = with_defaults(given)
+    optimizer, initializer = options["optimizer"], options["initializer"]
     declared = _chosen("optimizer", optimizer, {name: parameters for name, _, parameters in _native.optimizers()})
     initial = _chosen("initializer", initializer, dict(_native.initializers()))
-    if admit_count is not None and admit_probability is not None:
-        raise ValueError("give admit_count or admit_probability, not both")
-    if admit_count is not None:
-        admit_count = _size("admit_count", admit_count, 1, 2**32 - 1)
-    if admit_probability is not None and not 0 < admit_probability <= 1:
-        raise ValueError(f"admit_probability must be above 0 and at most 1, not {admit_probability}")
+    admission, admit = _admission(options["admit_count"], options["admit_probability"])
+    max_rows, threads, at_limit = options["max_rows"], options["threads"], options["at_limit"]
     if at_limit not in ("fail", "evict"):
         raise ValueError(f"at_limit must be fail or evict, not {at_limit!r}")
     return ResolvedOptions(
         width=width,
         optimizer=optimizer,
-        parameters=_values(f"optimizer {optimizer}", declared, optimizer_parameters or {}),
+        parameters=_values(f"optimizer {optimizer}", declared, options["optimizer_parameters"]),
         initializer=initializer,
-        initial=_values(f"initializer {initializer}", initial, initializer_parameters or {}),
-        seed=seed % 2**64,
-        admission="count" if admit_count else "probability" if admit_probability else "always",
-        admit=float(admit_count or admit_probability or 0),
+        initial=_values(f"initializer {initializer}", initial, options["initializer_parameters"]),
+        seed=options["seed"] % 2**64,
+        admission=admission,
+        admit=admit,
         max_rows=0 if max_rows is None else _size("max_rows", max_rows, 1, 2**63 - 1),
         evict_at_limit=at_limit == "evict",
-        shards=_size("shards", shards, 1, 4096),
+        shards=_size("shards", options["shards"], 1, 4096),
         threads=default_threads() if threads is None else _size("threads", threads, 1, 256),
     )
 
@@ -121,6 +108,19 @@ def parameter_value(what: str, declared: Parameter, value: Any) -> float:
     if not number or not low <= value < high:
         raise ValueError(f"{what}: {name} must be a number from {low:g} below {high:g}, not {value!r}")
     return float(value)
+
+
+def _admission(count: int | None, probability: float | None) -> tuple[Literal["always", "count", "probability"], float]:
+    """Which keys become rows, and the number that goes with it."""
+    if count is not None and probability is not None:
+        raise ValueError("give admit_count or admit_probability, not both")
+    if count is not None:
+        return "count", float(_size("admit_count", count, 1, 2**32 - 1))
+    if probability is None:
+        return "always", 0.0
+    if not 0 < probability <= 1:
+        raise ValueError(f"admit_probability must be above 0 and at most 1, not {probability}")
+    return "probability", float(probability)
 
 
 def _size(what: str, value: int, low: int, high: int) -> int:
