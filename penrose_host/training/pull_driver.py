@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from penrose_host.checkpoints import Manifest
     from penrose_host.config.job import Job
     from penrose_host.features.encoder import FeatureEncoder
-    from penrose_host.outputs.dead_letter_outbox import Outbox
+    from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
     from penrose_host.training.session import Session
 
 __all__ = ["Loop"]
@@ -49,7 +49,7 @@ class Loop:
         self._ended = False
         # Partitions that were read up to `until.stream`; they have not ended: the next run goes on with them.
         self._bounded: set[str] = set()
-        self._outbox: Outbox | None = None
+        self._outbox: DeadLetterOutbox | None = None
         self._due_rows = 0
         self._due_time = 0.0
         self._saved = (0, 0, 0)

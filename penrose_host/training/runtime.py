@@ -15,10 +15,12 @@ from penrose_host.contracts.cluster import ClusterSpec, Role
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.environment import Environment, RunResult, Runtime
 from penrose_host.delivery.export import export
-from penrose_host.errors import ConfigError, NonFiniteLoss, WrongStream
+from penrose_host.errors import ConfigError, NonFiniteLoss, RunDirectoryError, WrongStream
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.plugins.hook_calls import Hooks
-from penrose_host.storage.run_directory import keep, locked
+from penrose_host.storage.durable_files import write_atomic
+from penrose_host.storage.run_directory import locked
+from penrose_host.storage.write_errors import write_errors
 from penrose_host.training.model import build, refuse_another_job
 from penrose_host.training.pull_driver import Loop
 from penrose_host.training.push_driver import Operator
@@ -92,7 +94,8 @@ class HostRuntime(Runtime):
     def run_role(self, role: Role, index: int, cluster: ClusterSpec) -> RunResult:
         skip: set[int] = set()
         with locked(self._run_dir), stop_on_signals(self._stop):
-            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
+            with write_errors(RunDirectoryError, path := self._run_dir / "job.yaml"):
+                write_atomic(path, self._resolved.to_yaml().encode())
             while True:
                 try:
                     return self._train(role, index, cluster, frozenset(skip))

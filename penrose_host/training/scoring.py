@@ -228,7 +228,6 @@ class _Scorer:
     def _cut(self) -> None:
         """Make what was scored so far visible and durable, as whole parts."""
         self._predictions.write(self._predictions.roll())
-        self._predictions.sync()
         self._cut_at, self._cut_rows = time.monotonic(), self.progress.rows
         if self._reader is not None and Capability.UNBOUNDED in self._source.capabilities:
             self._reader.compact(self.progress.position())

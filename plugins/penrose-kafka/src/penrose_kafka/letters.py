@@ -19,23 +19,23 @@ LARGEST_BYTES = 48 << 20
 
 
 class LetterTopic:
-    """Publishes letters, at least once each: the key `TOPIC/PARTITION/OFFSET` tells which are the same."""
+    """Publishes bad messages, at least once each: the key `TOPIC/PARTITION/OFFSET` tells which are the same."""
 
     def __init__(self, topic: str, config: Mapping[str, Any]) -> None:
         self._topic = topic
         self._publisher = Publisher({"message.max.bytes": LARGEST_BYTES, **config})
 
-    def send(self, letters: Sequence[Reject], rows_per_message: int) -> None:
+    def send(self, rejects: Sequence[Reject], rows_per_message: int) -> None:
         """Publish them; on return the brokers have them. Raises SinkError."""
-        for letter in letters:
-            offset = letter.offset // rows_per_message
+        for reject in rejects:
+            offset = reject.offset // rows_per_message
             self._publisher.send(
                 self._topic,
-                letter.raw,
-                key=f"{letter.partition}/{offset}".encode(),
+                reject.raw,
+                key=f"{reject.partition}/{offset}".encode(),
                 headers={
-                    "penrose.reason": letter.reason.encode("utf-8", "backslashreplace"),
-                    "penrose.partition": letter.partition.encode(),
+                    "penrose.reason": reject.reason.encode("utf-8", "backslashreplace"),
+                    "penrose.partition": reject.partition.encode(),
                     "penrose.offset": str(offset).encode(),
                 },
             )

@@ -44,7 +44,7 @@ class KafkaSource(DataSource):
 
     api_version: ClassVar[int] = API_VERSION
     Options = KafkaOptions
-    capabilities = frozenset({Capability.SEEK, Capability.COMMIT, Capability.UNBOUNDED})
+    capabilities = frozenset({Capability.SEEK, Capability.COMMIT, Capability.UNBOUNDED, Capability.DEAD_LETTERS})
 
     options: KafkaOptions
 
@@ -52,6 +52,8 @@ class KafkaSource(DataSource):
         super().__init__(options)
         if options.end is not None:
             self.capabilities = self.capabilities - {Capability.UNBOUNDED}
+        if options.dead_letter_topic is None:
+            self.capabilities = self.capabilities - {Capability.DEAD_LETTERS}
         self._connection = Connection(options)
         self._where = Places(self._connection, options)
         self._decoder: Decoder | None = None
@@ -185,16 +187,15 @@ class KafkaSource(DataSource):
         unit = self._decoding.rows_per_message
         self._commits.send({name: offset // unit for name, offset in position.offsets.items()})
 
-    def dead_letters(self, letters: Sequence[Reject]) -> None:
+    def dead_letters(self, rejects: Sequence[Reject]) -> None:
         topic = self.options.dead_letter_topic
-        if topic is None:
-            return
+        assert topic is not None  # else the source does not declare DEAD_LETTERS
         if self._letters is None:
             from penrose_kafka.letters import LetterTopic
 
             client = resolved(self.options.client, "datasource.client")
             self._letters = LetterTopic(topic, {"bootstrap.servers": self._connection.brokers, **client})
-        self._letters.send(letters, self._decoding.rows_per_message)
+        self._letters.send(rejects, self._decoding.rows_per_message)
 
     def lag(self) -> Lag | None:
         behind: dict[str, int] = {}
