@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penrose_host.contracts.batch import Chunk
     from penrose_host.contracts.datasource import DataSource
     from penrose_host.core.rows import Rows
-    from penrose_host.outputs.dead_letter_outbox import Outbox
+    from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
 
 __all__ = ["Delivery", "Encoder", "Reader"]
 
@@ -134,7 +134,7 @@ class Reader:
         """Tell the source, soon, that this position is durable."""
         self._call(lambda: self._source.commit(position))
 
-    def send(self, outbox: Outbox, length: int) -> None:
+    def send(self, outbox: DeadLetterOutbox, length: int) -> None:
         """Have the dead letters before `length` sent, soon."""
         self._call(lambda: outbox.send(length))
 

@@ -15,7 +15,7 @@ from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.environment import Environment, RunResult, Runtime
 from penrose_host.contracts.run_spec import PluginRef, RunSpec
 from penrose_host.delivery.export import export
-from penrose_host.errors import ConfigError, NonFiniteLoss, WrongStream
+from penrose_host.errors import ConfigError, NonFiniteLoss, RunDirectoryError, WrongStream
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.monitoring.events import (
     Events,
@@ -30,7 +30,9 @@ from penrose_host.monitoring.events import (
 from penrose_host.monitoring.hook_listener import listening_hooks
 from penrose_host.monitoring.plugin_logs import plugin_logs
 from penrose_host.plugins.hook_calls import Hooks
-from penrose_host.storage.run_directory import keep, locked
+from penrose_host.storage.durable_files import write_atomic
+from penrose_host.storage.run_directory import locked
+from penrose_host.storage.write_errors import write_errors
 from penrose_host.training.model import build, refuse_another_job
 from penrose_host.training.pull_driver import PullDriver
 from penrose_host.training.push_driver import PushDriver
@@ -118,7 +120,7 @@ class HostRuntime(Runtime):
                 hint="start the roles that the run spec names; the chief of such a job does everything itself",
             )
         with locked(self._run_dir), stop_on_signals(self._stop):
-            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
+            self._keep_job()
             return self._rollback.run(lambda: self._train(role, index, cluster), self._roll_back)
 
     @contextmanager
@@ -133,7 +135,7 @@ class HostRuntime(Runtime):
                 hint="bound the run with until.rows or until.event_time, or let the engine stop pushing",
             )
         with locked(self._run_dir), ExitStack() as stack:
-            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
+            self._keep_job()
             opened = self._open(stack, Role.CHIEF, 0, ClusterSpec.single(), source_id, _Start(resume_from))
             opened.session.start()
             operator = PushDriver(opened.session, opened.encoder, job.until, self._rollback, partitions)
@@ -142,6 +144,10 @@ class HostRuntime(Runtime):
                 # An engine that lets go before the stream has ended was asked to stop.
                 reason = "until" if operator.done else "end-of-stream" if operator.finished else "signal"
                 outcome.append(self._end(opened, reason))
+
+    def _keep_job(self) -> None:
+        with write_errors(RunDirectoryError, path := self._run_dir / "job.yaml"):
+            write_atomic(path, self._resolved.to_yaml().encode())
 
     # -- one life of a role -------------------------------------------------------------------------
 

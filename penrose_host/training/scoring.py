@@ -229,6 +229,5 @@ class _Scorer:
     def _cut(self) -> None:
         """Make what was scored so far visible and durable, as whole parts."""
         self._predictions.write(self._predictions.roll())
-        self._predictions.sync()
         self._cut_at, self._cut_rows = time.monotonic(), self.progress.rows
         self._feed.compact(self.progress.position())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.checkpoints import Checkpointer, CheckpointStore, Manifest
+from penrose_host.checkpoints import Checkpointer, CheckpointStore, Manifest, Retention
 from penrose_host.contracts.batch import Position, Reject
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.snapshots import Snapshot
@@ -22,7 +22,7 @@ from penrose_host.core.trainer import Trainer, TrainerConfig
 from penrose_host.core.trainer_state import TrainerState, read_pending, restore_waiting
 from penrose_host.errors import BadRow
 from penrose_host.monitoring.events import CheckpointWritten, Events, Status
-from penrose_host.outputs.dead_letter_outbox import Outbox
+from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
 from penrose_host.outputs.dead_letters import DeadLetters
 from penrose_host.outputs.lines import LinesFile
 from penrose_host.outputs.predictions import PredictionsFolder
@@ -87,8 +87,9 @@ class Session:
         checkpoint = restored.checkpoint
         self.last_checkpoint = checkpoint.manifest if checkpoint else None
         self._pinned = checkpoint.manifest.external_id if checkpoint else None
-        self._sequence = checkpoint.manifest.sequence if checkpoint else 0
+        self._checkpoint_number = checkpoint.manifest.number if checkpoint else 0
         self._checkpointer = Checkpointer()
+        self._retention = Retention(parts.store, job.checkpoint.keep)
         if checkpoint is not None:
             self.reports.recall()
 
@@ -122,16 +123,14 @@ class Session:
             self._predictions.cut()
         self._parts.store.sweep()
 
-    def outbox(self, source: DataSource) -> Outbox | None:
+    def outbox(self, source: DataSource) -> DeadLetterOutbox | None:
         """What takes dead letters to the source's own place for them; None where that is not wanted, or there is none.
 
         Raises RunDirectoryError.
         """
-        if self._parts.job.bad_rows != "dead-letter" or type(source).dead_letters is DataSource.dead_letters:
+        if self._parts.job.bad_rows != "dead-letter":
             return None
-        outbox = Outbox(self._parts.run_dir / "dead-letter.jsonl", source.dead_letters)
-        outbox.reset(self.durable_letters)
-        return outbox
+        return DeadLetterOutbox.open(self._parts.run_dir / "dead-letter.jsonl", source, self.durable_letters)
 
     @property
     def executor(self) -> Executor:
@@ -229,17 +228,16 @@ class Session:
         part = self._predictions.roll() if self._predictions is not None else None
         host = self._host_state()
         where = position or self.progress.position()
-        sequence = self._sequence = self._sequence + 1
+        number = self._checkpoint_number = self._checkpoint_number + 1
 
         def write() -> Manifest:
-            folder = self._parts.store.begin(sequence)
+            folder = self._parts.store.begin(number)
             fragment = self._parts.store.fragment(folder, self._restored.role, self._restored.index)
             for name, snapshot in snapshots.items():
                 snapshot.write(fragment.part(name))
             fragment.add("host.json", host)
             if self._predictions is not None:
                 self._predictions.write(part)
-                self._predictions.sync()
             self._lines.sync()
             self._dead_letters.sync()
             manifest = self._parts.store.commit(
@@ -250,7 +248,7 @@ class Session:
                 job=self._parts.fingerprint,
                 external_id=external_id,
             )
-            self._parts.store.retain(self._parts.job.checkpoint.keep, pinned=self._pinned)
+            self._retention.apply(pinned=self._pinned)
             return manifest
 
         self._checkpointer.submit(write)

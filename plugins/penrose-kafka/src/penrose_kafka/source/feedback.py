@@ -42,8 +42,7 @@ class Feedback:
     def dead_letters(self, rejects: Sequence[Reject], rows_per_message: int) -> None:
         """Publish bad messages; on return the brokers have them. Raises SinkError."""
         topic = self._options.dead_letter_topic
-        if topic is None:
-            return
+        assert topic is not None  # else the source does not declare DEAD_LETTERS
         if self._dead_letters is None:
             from penrose_kafka.source.dead_letter_topic import DeadLetterTopic
 

@@ -30,7 +30,7 @@ class KafkaSource(DataSource):
 
     api_version: ClassVar[int] = API_VERSION
     Options = KafkaOptions
-    capabilities = frozenset({Capability.SEEK, Capability.COMMIT, Capability.UNBOUNDED})
+    capabilities = frozenset({Capability.SEEK, Capability.COMMIT, Capability.UNBOUNDED, Capability.DEAD_LETTERS})
 
     options: KafkaOptions
 
@@ -38,6 +38,8 @@ class KafkaSource(DataSource):
         super().__init__(options)
         if options.end is not None:
             self.capabilities = self.capabilities - {Capability.UNBOUNDED}
+        if options.dead_letter_topic is None:
+            self.capabilities = self.capabilities - {Capability.DEAD_LETTERS}
         self._connection = Connection(options)
         self._reader = Reader(self._connection, options)
         self._feedback = Feedback(self._connection, options)
@@ -73,8 +75,8 @@ class KafkaSource(DataSource):
     def commit(self, position: Position) -> None:
         self._feedback.commit(position.offsets, self._reader.rows_per_message)
 
-    def dead_letters(self, letters: Sequence[Reject]) -> None:
-        self._feedback.dead_letters(letters, self._reader.rows_per_message)
+    def dead_letters(self, rejects: Sequence[Reject]) -> None:
+        self._feedback.dead_letters(rejects, self._reader.rows_per_message)
 
     def lag(self) -> Lag | None:
         return self._reader.lag()
