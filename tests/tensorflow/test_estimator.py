@@ -68,7 +68,7 @@ def linear(
     return f"""
 import keras
 import tensorflow as tf
-from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
+from penrose_tensorflow.model_fn.estimator import EstimatorSpec, ModeKeys
 
 v1 = tf.compat.v1
 

@@ -15,7 +15,7 @@ from penrose_host import EncodedBatch, FeatureSpec, ListFeature, TableSpec
 from penrose_host.embeddings.initializers import Initializer
 from penrose_host.embeddings.mixing import buckets
 from penrose_host.errors import ConfigError
-from penrose_tensorflow.servable import ExportedTable, _buckets
+from penrose_tensorflow.serving.servable import ExportedTable, _buckets
 
 README = Path(__file__).parents[2] / "plugins" / "penrose-tensorflow" / "README.md"
 INT64 = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 5000)

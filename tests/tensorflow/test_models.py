@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from penrose_host import EncodedBatch, FeatureSpec
-from penrose_tensorflow.models import DCN, FM
+from penrose_tensorflow.host_loop.models import DCN, FM
 from penrose_tensorflow.options import TensorflowOptions
 
 MODELS = ["logistic", "fm", "deepfm", "dcn"]

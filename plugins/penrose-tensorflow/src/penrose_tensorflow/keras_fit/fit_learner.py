@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from penrose_host import ConfigError, PenroseError, StepResult, TrainingError
 from penrose_host.executors import Layout, OwnedLoop, fault, function
-from penrose_tensorflow.checked_step import check_step
 from penrose_tensorflow.failures import failed, raised, said
+from penrose_tensorflow.keras_fit.checked_step import check_step
 from penrose_tensorflow.layers import held_by_layers, kept
 from penrose_tensorflow.learner import Learner, Stateful
-from penrose_tensorflow.named import NamedColumns, NamedServing, taken
+from penrose_tensorflow.named_columns import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
 from penrose_tensorflow.runtime import eager
