@@ -414,6 +414,50 @@ def train(model, dataset, callbacks):
     executor.close()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{FIT}[*callbacks, Raise()])",
+        f"{FIT}callbacks)\n    1 / 0",
+        f"dataset = dataset.map(lambda x, y, w: (x, tf.debugging.check_numerics(y / 0.0, 'bad'), w)).prefetch(2)\n    "
+        f"{FIT}callbacks)",
+    ],
+    ids=["a callback", "at its end", "pipeline"],
+)
+def test_of_a_loop_that_failed_nothing_is_kept(
+    lab: Any, fit: Any, body: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = f"""
+import weakref
+fed = []
+
+class Raise(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise OSError("no disk")
+
+def train(model, dataset, callbacks):
+    fed.append(weakref.ref(dataset))
+    {body}
+"""
+    executor = fit(model(more=more), loop="my_models:train")
+    batch = lab.batch(FEATURES, 4, labelled=1.0)
+
+    def used() -> None:
+        for number in range(2):
+            executor.train(batch, lab.step(number))
+        executor.close()
+
+    with pytest.raises(TrainingError, match="my_models:train raised") as caught:
+        used()
+    executor.close()
+    # The error is still there, with all the places that it came through.
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__.__traceback__ is not None
+    assert [dataset() for dataset in sys.modules["my_models"].fed] == [None]
+    # What TensorFlow says where an iterator outlives what it reads.
+    assert "Could not find callback" not in capfd.readouterr().err
+
+
 def test_a_loop_that_raises_at_its_end_leaves_nothing_of_the_jobs(
     lab: Any, fit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
