@@ -33,17 +33,21 @@ def _is_known(requirement: str) -> bool:
     for path in DISTRIBUTIONS:
         project = tomllib.loads(path.read_text("utf-8"))["project"]
         projects[project["name"]] = project
-    if extra is not None:
-        return name in projects and extra in projects[name].get("optional-dependencies", ())
+    if extra is not None and name in projects:
+        return extra in projects[name].get("optional-dependencies", ())
     needed = [line for project in projects.values() for line in project.get("dependencies", ())]
     needed += (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    return name in {*projects, "nox", "pytest", "uv", *(re.match(r"[\w.-]*", line)[0] for line in needed)}
+    return name in {*projects, "nox", "pytest", *(re.match(r"[\w.-]*", line)[0] for line in needed)}
 
 
 def check_nox(words: list[str]) -> None:
     """The arguments of `nox`. Raises Fault for a session that there is not."""
     tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    sessions = {function.name for function in functions if "nox.session" in map(ast.unparse, function.decorator_list)}
+    sessions = {
+        function.name
+        for function in functions
+        if any(ast.unparse(decorator).startswith("nox.session") for decorator in function.decorator_list)
+    }
     if unknown := {word for word in words if not word.startswith("-")} - sessions:
         raise Fault(f"nox has no session {', '.join(sorted(unknown))}: it has {', '.join(sorted(sessions))}")
