@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("kills", "minutes")
+
 # Tests of one process use TensorFlow and PyTorch's compiler, in any order: the compiler's triton must be loaded first
 # (builds of PyTorch without CUDA have none).
 with contextlib.suppress(ImportError):
