@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from penrose_host.datasources.clickstream.source.source import ClickstreamSource
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from penrose_host.datasources.clickstream.source.source import ClickstreamSource
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.job import Job
