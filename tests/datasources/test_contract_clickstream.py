@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from penrose_host.datasources.clickstream.source import ClickstreamSource
-
 from penrose_host.testing import DataSourceContract
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from penrose_host.datasources.clickstream.source import ClickstreamSource
 
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.job import Job
 from penrose_host.config.resolve import Resolved, resolve
 from penrose_host.core.rows import Rows
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.training.export_command import export_checkpoint

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
+
 from penrose_host.datasources.clickstream.source import ClickstreamSource
 
 
