@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penrose_host import OFFSET, PARTITION, DataSource, EndOfStream, Reject
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 
 
 @dataclass

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream, Position
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.testing import DataSourceContract
 

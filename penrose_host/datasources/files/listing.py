@@ -57,9 +57,11 @@ class DataFile:
         try:
             yield
         except Exception as error:  # a remote file system raises what its client library raises
-            raise SourceError(
-                f"cannot open {self.path}: {error}", plugin="files", partition=self.name, hint=_open_hint(error)
-            ) from error
+            raise self.error(f"cannot open {self.path}: {error}", _open_hint(error)) from error
+
+    def error(self, message: str, hint: str | None, *, offset: int | None = None) -> SourceError:
+        """What to raise about this file; `offset`: of the row that is to blame."""
+        return SourceError(message, plugin="files", partition=self.name, offset=offset, hint=hint)
 
 
 def stable_pattern(pattern: str) -> str:
