@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from penrose_host.datasources.files.listing import DataFile
     from penrose_host.datasources.files.options import Compression
 
-__all__ = ["ByteStream", "decompressed"]
+__all__ = ["BLOCK_BYTES", "ByteStream", "decompressed"]
 
+#: Text is read so many bytes at a time.
+BLOCK_BYTES = 1 << 20
 #: Arrow's zstd stream loses what it decoded of a read that fails, so that reads from it are short.
 _ZSTD_READ = 16 << 10
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from penrose_host.datasources.files.byte_stream import BLOCK_BYTES
 from penrose_host.formats.csv_frames import CsvFramer
 from penrose_host.formats.csv_text import split_fields
-from penrose_host.formats.text import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from penrose_host.datasources.files.byte_stream import ByteStream

@@ -103,7 +103,7 @@ def _place(pattern: str, storage_options: dict[str, Any]) -> tuple[AbstractFileS
     except ImportError as error:
         raise SourceError(f"cannot read {pattern}: {error}", plugin="files", hint="pip install that package") from error
     except Exception as error:  # chained URLs open other files, on any file system
-        raise SourceError(f"cannot read {pattern}: {error}", plugin="files") from error
+        raise SourceError(f"cannot read {pattern}: {error}", plugin="files", hint=_where_hint(pattern)) from error
     return filesystem, path
 
 

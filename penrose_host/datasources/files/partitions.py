@@ -218,7 +218,7 @@ class FilePartitions:
         with file.access():
             change, now = what_changed(fingerprint, handle, may_grow=may_grow, changed=file.changed())
         if change:
-            raise file.error(f"{file.path} has changed {when}: {change}", _HINT)
+            raise file.error(f"{file.path} has changed {when}: {change}", _HINT, offset=self.next.get(name))
         return now
 
 

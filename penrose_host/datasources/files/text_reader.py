@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from penrose_host.contracts.batch import Reject
+from penrose_host.datasources.files.byte_stream import BLOCK_BYTES
 from penrose_host.datasources.files.slices import FileSlice, beyond_end, make_slice
-from penrose_host.formats.text import BLOCK_BYTES, KEPT_BYTES, Block, Framer, Parser, Span, parse_spans, too_long
+from penrose_host.formats.text import KEPT_BYTES, Block, Framer, Parser, Span, parse_spans, too_long
 
 if TYPE_CHECKING:
     from penrose_host.datasources.files.byte_stream import ByteStream
