@@ -68,6 +68,7 @@ from .errors import (
     TrainingError as TrainingError,
     WrongStream as WrongStream,
 )
+from .plugins.selection import SelectionPolicy as SelectionPolicy
 from .replays import load_plan as load_plan, replay as replay
 from .training.export_command import Exported as Exported, export_checkpoint as export_checkpoint
 from .training.push_driver import Operator as Operator

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_traceback
 from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to score with (default: the newest)")
     how.add_argument("--replace", action="store_true", help="replace the predictions that are in DIR")
     add_log_format(how)
-    add_traceback(how)
     parser.set_defaults(command=_predict)
 
 
@@ -31,11 +29,11 @@ def _predict(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
     from penrose_host.monitoring.terminal import Display
-    from penrose_host.plugins.attribution import blaming
+    from penrose_host.plugins.attribution import attributed
     from penrose_host.training.scoring import score
 
     display, chosen = Display(format), options.checkpoint
-    with blaming(resolved.plugins):
+    with attributed(resolved.plugins):
         scored = score(resolved, options.output, checkpoint=chosen, replace=options.replace, display=display)
     facts = {"reason": scored.reason, "rows": scored.rows, "bad_rows": scored.bad_rows, "output": str(scored.output)}
     display.note(_summary(scored), "ended", **facts, **scored.metrics)

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_option, add_restrictions, add_traceback, allowed_dists, blocked
+from penrose_host.cli.common import add_option, add_restrictions, policy_of
 from penrose_host.cli.jobflags import add_log_format, log_format
 
 if TYPE_CHECKING:
@@ -43,14 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad-rows", choices=("fail", "skip"), default="fail", help="bad rows end it (default), or are counted"
     )
     add_log_format(how)
-    add_traceback(how)
     parser.set_defaults(command=_replay)
 
 
 def _replay(options: argparse.Namespace) -> int:
     format = log_format(options)
     from penrose_host.monitoring.terminal import Display
-    from penrose_host.plugins.attribution import blaming
+    from penrose_host.plugins.attribution import attributed
     from penrose_host.replays import load_plan, replay
 
     plan = load_plan(
@@ -63,11 +62,10 @@ def _replay(options: argparse.Namespace) -> int:
         speed=options.speed,
         rows=options.rows,
         bad_rows=options.bad_rows,
-        block=blocked(options),
-        allow_dists=allowed_dists(options),
+        policy=policy_of(options),
     )
     display = Display(format)
-    with blaming(plan.plugins):
+    with attributed(plan.plugins):
         done = replay(plan, display=display)
     facts = {"reason": done.reason, "rows": done.rows, "bad_rows": done.bad_rows, "event_time": done.event_time}
     display.note(_summary(done), "ended", **facts)

@@ -10,18 +10,18 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penrose_host.errors import PenroseError, PluginBroken, described
-from penrose_host.plugins.index import Kind
+from penrose_host.plugins.index import Kind, Record
 
 if TYPE_CHECKING:
     from penrose_host.plugins.selected import Selected
 
-__all__ = ["blaming"]
+__all__ = ["attributed", "attributed_to"]
 
 _HOST = "penrose_host"
 
 
 @contextmanager
-def blaming(selected: Collection[Selected]) -> Iterator[None]:
+def attributed(selected: Collection[Selected]) -> Iterator[None]:
     """What these plugins raise inside, and is no error of Penrose's own, becomes PluginBroken; the cause is chained.
 
     An exception that none of them has to do with stays what it is.
@@ -31,14 +31,26 @@ def blaming(selected: Collection[Selected]) -> Iterator[None]:
     except PenroseError:
         raise
     except Exception as error:
-        found = _culprit(error, selected)
-        if found is None:
+        if (found := _culprit(error, selected)) is None:
             raise
         plugin, where = found
-        record = plugin.record
-        raise PluginBroken(
-            f"{record.title} raised {described(error)}\n  {where}", hint=_hint(error), **record.names
-        ) from error
+        raise _broken(plugin.record, error, where) from error
+
+
+@contextmanager
+def attributed_to(record: Record) -> Iterator[None]:
+    """Whatever is raised inside, and is no error of Penrose's own, becomes PluginBroken of this plugin."""
+    try:
+        yield
+    except (PenroseError, BrokenPipeError):
+        raise
+    except Exception as error:
+        *_, innermost = traceback.walk_tb(error.__traceback__)
+        raise _broken(record, error, _where(*innermost, innermost)) from error
+
+
+def _broken(record: Record, error: Exception, where: str) -> PluginBroken:
+    return PluginBroken(f"{record.title} raised {described(error)}\n  {where}", hint=_hint(error), **record.names)
 
 
 def _culprit(error: Exception, selected: Collection[Selected]) -> tuple[Selected, str] | None:

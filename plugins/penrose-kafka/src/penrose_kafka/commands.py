@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from penrose_host.cli.common import add_traceback
-
 __all__ = ["add_arguments"]
 
 
@@ -39,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", metavar="P", type=_port, help="where to listen; tansu only, and chooses it; default: a free port"
     )
     dev.add_argument("--json", action="store_true", help="print one line of JSON instead: address, server, topics")
-    add_traceback(dev)
     dev.set_defaults(command=_dev)
 
 
