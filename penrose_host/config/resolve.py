@@ -59,15 +59,15 @@ class Resolved:
         """`to_dict` as a job file."""
         return to_yaml(self.to_dict())
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, *, tables: bool = True) -> dict[str, Any]:
         """What a checkpoint depends on, in JSON types: a run with another fingerprint cannot go on from it.
 
-        An option declared with `json_schema_extra={"fingerprint": False}` (a device, a number of threads)
-        may change between two runs.
+        `tables`: whether the executor asked for any; a backend that made none counts as `none`. An option declared with
+        `json_schema_extra={"fingerprint": False}` (a device, a number of threads) may change between two runs.
         """
         whole = self.to_dict()
         whole["executor"] = _fingerprint_of(self.executor)
-        whole["embedding"] = _fingerprint_of(self.embedding) if self.embedding else {"name": NO_EMBEDDING}
+        whole["embedding"] = _fingerprint_of(self.embedding) if self.embedding and tables else {"name": NO_EMBEDDING}
         return {key: whole[key] for key in ("features", "order", "micro_batch", "executor", "embedding", "seed")}
 
 

@@ -19,7 +19,7 @@ from penrose_host.errors import ConfigError, NonFiniteLoss, WrongStream
 from penrose_host.features.encoder import FeatureEncoder
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.storage.run_directory import keep, locked
-from penrose_host.training.model import build, refuse_another_job
+from penrose_host.training.model import Model, build, refuse_another_job
 from penrose_host.training.pull_driver import Loop
 from penrose_host.training.push_driver import Operator
 from penrose_host.training.session import Session, SessionParts
@@ -48,8 +48,8 @@ def run(
     `stop`: set it (from another thread) to end in good order. Raises PenroseError.
     """
     if isinstance(job, Path | str):
-        job = load(job)
-    resolved = job if isinstance(job, Resolved) else resolve(job)
+        job = load(job, fresh=fresh)
+    resolved = job if isinstance(job, Resolved) else resolve(job, fresh=fresh)
     environment: Environment = resolved.environment.create()
     runtime = HostRuntime(resolved, resume_from=resume_from, fresh=fresh, display=display, stop=stop)
     return environment.run(resolved.job, runtime)
@@ -92,7 +92,6 @@ class HostRuntime(Runtime):
     def run_role(self, role: Role, index: int, cluster: ClusterSpec) -> RunResult:
         skip: set[int] = set()
         with locked(self._run_dir), stop_on_signals(self._stop):
-            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
             while True:
                 try:
                     return self._train(role, index, cluster, frozenset(skip))
@@ -117,6 +116,7 @@ class HostRuntime(Runtime):
                 stack, Role.CHIEF, 0, cluster, source_id, resume_from=resume_from, latest=False, skip=frozenset()
             )
             opened.session.start()
+            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
             operator = Operator(opened.session, opened.encoder, partitions)
             opened.hooks.run_started(self._resolved.job, self._run_dir)
             try:
@@ -154,8 +154,10 @@ class HostRuntime(Runtime):
             if (bound := self._resolved.job.until.stream) is not None:
                 source.bound(bound)
             assignment: dict[str, int | None] = {**dict.fromkeys(source.partitions()), **known}
-            # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on.
+            # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on, and what a
+            # job leaves out is as in this one.
             session.start()
+            keep(self._run_dir / "job.yaml", self._resolved.to_yaml())
             loop = Loop(
                 self._resolved.job,
                 session,
@@ -197,14 +199,14 @@ class HostRuntime(Runtime):
             hooks.register(hook.record.name, hook.create())
         store = CheckpointStore(self._run_dir / "checkpoints")
         checkpoint = store.open(resume_from) if resume_from is not None else (store.latest() if latest else None)
-        if checkpoint is not None:
-            self._check(checkpoint, source_id)
         encoder = FeatureEncoder(job.features)
         model = build(stack, resolved, role, index, cluster)
+        if checkpoint is not None:
+            self._check(checkpoint, model, source_id)
         session = Session(
             SessionParts(
                 job=job,
-                fingerprint=resolved.fingerprint(),
+                fingerprint=model.fingerprint,
                 model=model,
                 hooks=hooks,
                 store=store,
@@ -227,10 +229,10 @@ class HostRuntime(Runtime):
             hooks.checkpoint_restored(checkpoint.manifest.id)
         return _Opened(session, encoder, hooks, checkpoint)
 
-    def _check(self, checkpoint: Checkpoint, source_id: str) -> None:
+    def _check(self, checkpoint: Checkpoint, model: Model, source_id: str) -> None:
         """Refuse to go on from another model's state, or at a position of another stream."""
         hint = "change the job back, start anew in the same directory with --fresh, or use another --run-dir"
-        refuse_another_job(checkpoint, self._resolved, hint=hint)
+        refuse_another_job(checkpoint, model, hint=hint)
         manifest = checkpoint.manifest
         if manifest.position.source_id != source_id:
             raise WrongStream(
