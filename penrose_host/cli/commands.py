@@ -88,7 +88,7 @@ def find(name: str) -> Command | None:
     for command in own():
         if command.name == name:
             return command
-    from penrose_host.cli.common import policy_of
+    from penrose_host.cli.policy_flags import policy_of
     from penrose_host.plugins.index import Kind
     from penrose_host.plugins.selection import known_package
 

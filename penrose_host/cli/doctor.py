@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_restrictions, policy_of
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 from penrose_host.cli.table import table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from penrose_host.cli.commands import OWN
-from penrose_host.cli.common import add_restrictions, policy_of
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 from penrose_host.cli.table import table
 from penrose_host.plugins.index import Kind, Record
 

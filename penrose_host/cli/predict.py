@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+from penrose_host.cli.job_flags import add_job, add_log_format, add_output, load_job, log_format
 
 if TYPE_CHECKING:
     from penrose_host.training.scoring import Scored
@@ -18,9 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `penrose predict`."""
     add_job(parser)
     how = parser.add_argument_group("the predictions")
-    how.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder for the Parquet files")
-    how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to score with (default: the newest)")
-    how.add_argument("--replace", action="store_true", help="replace the predictions that are in DIR")
+    add_output(
+        how,
+        output="the folder for the Parquet files",
+        purpose="score with",
+        replace="replace the predictions that are in DIR",
+    )
     add_log_format(how)
     parser.set_defaults(command=_predict)
 

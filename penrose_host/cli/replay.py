@@ -6,8 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_option, add_restrictions, policy_of
-from penrose_host.cli.jobflags import add_log_format, log_format
+from penrose_host.cli.job_flags import add_log_format, add_option, log_format
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 
 if TYPE_CHECKING:
     from penrose_host.replays import Replayed

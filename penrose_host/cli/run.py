@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+from penrose_host.cli.job_flags import add_job, add_log_format, load_job, log_format
 
 __all__ = ["add_arguments"]
 

@@ -1,4 +1,4 @@
-"""Which plugin an exception came out of: what no plugin raises on purpose is told with its name all the same."""
+"""Attribution: an exception that came out of a plugin's code, and is no error of Penrose's own, names the plugin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def attributed(selected: Collection[Selected]) -> Iterator[None]:
     except PenroseError:
         raise
     except Exception as error:
-        if (found := _culprit(error, selected)) is None:
+        if (found := _plugin_that_raised(error, selected)) is None:
             raise
         plugin, where = found
         raise _broken(plugin.record, error, where) from error
@@ -53,7 +53,7 @@ def _broken(record: Record, error: Exception, where: str) -> PluginBroken:
     return PluginBroken(f"{record.title} raised {described(error)}\n  {where}", hint=_hint(error), **record.names)
 
 
-def _culprit(error: Exception, selected: Collection[Selected]) -> tuple[Selected, str] | None:
+def _plugin_that_raised(error: Exception, selected: Collection[Selected]) -> tuple[Selected, str] | None:
     """The plugin whose code was running, and where in it; the innermost where one has called another."""
     frames = list(traceback.walk_tb(error.__traceback__))[::-1]
     for frame, line in frames:

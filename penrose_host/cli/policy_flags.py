@@ -1,4 +1,4 @@
-"""Flags that several commands share."""
+"""`--block` and `--allow-dist`: which of the installed plugins a command may use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from penrose_host.errors import ConfigError
 if TYPE_CHECKING:
     from penrose_host.plugins.selection import SelectionPolicy
 
-__all__ = ["add_option", "add_restrictions", "policy_of"]
-
-
-def add_option(parser: argparse._ActionsContainer, example: str) -> None:
-    """`-o`, for commands that take values of a job."""
-    parser.add_argument(
-        "-o", "--option", metavar="A.B=VALUE", action="append", default=[], help=f"set one value, as in {example}"
-    )
+__all__ = ["add_restrictions", "policy_of"]
 
 
 def add_restrictions(parser: argparse._ActionsContainer, *, nested: bool = False) -> None:

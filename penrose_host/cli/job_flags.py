@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_option, add_restrictions, policy_of
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 
 if TYPE_CHECKING:
     from penrose_host.config.resolve import Resolved
     from penrose_host.monitoring.terminal import LogFormat
 
-__all__ = ["add_job", "add_log_format", "load_job", "log_format"]
+__all__ = ["add_job", "add_log_format", "add_option", "add_output", "load_job", "log_format"]
 
 _LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "text", "json")
 
@@ -30,6 +30,20 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/NAME)")
     add_restrictions(what)
     parser.set_defaults(prog=parser.prog)
+
+
+def add_option(parser: argparse._ActionsContainer, example: str) -> None:
+    """`-o`, for commands that take values of a job."""
+    parser.add_argument(
+        "-o", "--option", metavar="A.B=VALUE", action="append", default=[], help=f"set one value, as in {example}"
+    )
+
+
+def add_output(group: argparse._ActionsContainer, *, output: str, purpose: str, replace: str) -> None:
+    """`--output`, `--checkpoint` and `--replace`, for commands that make something of a checkpoint."""
+    group.add_argument("--output", metavar="DIR", type=Path, required=True, help=output)
+    group.add_argument("--checkpoint", metavar="ID", help=f"the checkpoint to {purpose} (default: the newest)")
+    group.add_argument("--replace", action="store_true", help=replace)
 
 
 def load_job(options: argparse.Namespace, *, fresh: bool = False) -> Resolved:
