@@ -73,6 +73,7 @@ from .errors import (
 )
 from .monitoring.events import Event as Event, Events as Events, Listener as Listener
 from .monitoring.terminal import Terminal as Terminal
+from .plugins.selection import SelectionPolicy as SelectionPolicy
 from .replays import load_plan as load_plan, replay as replay
 from .training.export_command import ExportedFiles as ExportedFiles, export_checkpoint as export_checkpoint
 from .training.runtime import HostRuntime as HostRuntime, run as run

@@ -132,6 +132,24 @@ class PluginIncompatible(PluginError):
     """The plugin was written for another plugin API, or is not what its entry-point group asks for."""
 
 
+class _AtRow(PenroseError):
+    """Raised by a plugin that reads or writes rows: `plugin`, `partition` and `offset`, as far as they are known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        plugin: str | None = None,
+        partition: str | None = None,
+        offset: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.plugin = plugin
+        self.partition = partition
+        self.offset = offset
+
+
 class DataError(PenroseError):
     """The stream does not hold what the job says it holds."""
 
@@ -151,46 +169,18 @@ class BadRow(DataError):
         self.reason = reason
 
 
-class SourceError(DataError):
+class SourceError(_AtRow, DataError):
     """A datasource cannot go on: `plugin`, `partition` and `offset` say where."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        plugin: str | None = None,
-        partition: str | None = None,
-        offset: int | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.plugin = plugin
-        self.partition = partition
-        self.offset = offset
 
 
 class WrongStream(DataError):
     """A position belongs to another stream than the one that is open, or cannot be one of it."""
 
 
-class SinkError(PenroseError):
-    """A sink cannot take rows: `plugin`, and `partition` and `offset` of the row where one is to blame."""
+class SinkError(_AtRow):
+    """A sink cannot take rows: `plugin`, and `partition` and `offset` of the row where one is the reason."""
 
     exit_code = 9
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        plugin: str | None = None,
-        partition: str | None = None,
-        offset: int | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.plugin = plugin
-        self.partition = partition
-        self.offset = offset
 
 
 class TrainingError(PenroseError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import os
 import sys
@@ -11,22 +10,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from penrose_host.cli.commands import Command, find, of_plugins, own
 from penrose_host.errors import PenroseError
 
 __all__ = ["main"]
-
-#: Subcommand → what it does, for `penrose --help`; each is a module of this package.
-COMMANDS = {
-    "run": "run a job: train on its stream, resume where it stopped",
-    "plugins": "list what is installed; show one plugin and its options",
-    "doctor": "find what is wrong with the installation, and say what to type next",
-    "checkpoints": "list and verify the checkpoints of a run",
-    "predict": "score a stream with a checkpoint, without training",
-    "export": "write the servable model of a checkpoint",
-    "replay": "publish the rows of any datasource, in the order of event time",
-    "new": "write a plugin of your own to start from: a distribution that works",
-    "report": "write a page about a run: curves, checkpoints, the job",
-}
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -46,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that this terminal cannot show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options = _parse(arguments)
-        status = _run(options)
+        command, options = _parse(arguments)
+        status = command.run(options)
         sys.stdout.flush()
     except PenroseError as error:
         return _report(error, "--traceback" in arguments)
@@ -66,35 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog="penrose",
         description="Online training: models that learn from streams that never end.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="print the version and stop")
+    parser.set_defaults(traceback=False)
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    chosen = find(name) if name is not None else None
+    listed = {command.name: command for command in own()}
+    if chosen is not None:
+        listed[chosen.name] = chosen
+    elif name is not None or not {"-h", "--help"}.isdisjoint(arguments):
+        # Nothing, or nothing that there is, was chosen: argparse says which commands there are.
+        listed |= {command.name: command for command in of_plugins()}
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, text in COMMANDS.items():
-        command = subparsers.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+    for command in listed.values():
+        its_own = subparsers.add_parser(
+            command.name, help=command.summary, description=command.description, allow_abbrev=False
         )
-        if name == chosen:
-            importlib.import_module(f"{__name__}.{name}").add_arguments(command)
-    if chosen not in COMMANDS and (chosen is not None or not {"-h", "--help"}.isdisjoint(arguments)):
-        from penrose_host.cli.plugin_commands import add_commands
-
-        add_commands(subparsers, chosen)
-    return parser.parse_args(arguments)
-
-
-def _run(options: argparse.Namespace) -> int:
-    if "brought" not in options:
-        status: int = options.command(options)
-        return status
-    from penrose_host.cli.plugin_commands import run
-
-    return run(options.brought, options)
+        if command is chosen:
+            command.add_arguments(its_own)
+    options = parser.parse_args(arguments)
+    assert chosen is not None, "argparse ends the program where no command is chosen"
+    return chosen, options
 
 
 class _Version(argparse.Action):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.cli.common import add_traceback
 from penrose_host.cli.table import table
 from penrose_host.errors import CheckpointDamaged, CheckpointNotFound
 
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.set_defaults(command=_verify)
     for action in (listing, verify):
         action.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run directory")
-        add_traceback(action)
     verify.add_argument("id", metavar="ID", nargs="?", help="the checkpoint (default: all of them)")
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 from penrose_host.cli.table import table
 
 if TYPE_CHECKING:
@@ -27,18 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long importing one plugin may take (default: 30)",
     )
     add_restrictions(parser)
-    add_traceback(parser)
     parser.set_defaults(command=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from penrose_host.plugins.doctor import TIME_LIMIT, examine
 
-    examination = examine(
-        block=blocked(options),
-        allow_dists=allowed_dists(options),
-        time_limit=options.time_limit or TIME_LIMIT,
-    )
+    examination = examine(policy_of(options), options.time_limit or TIME_LIMIT)
     if options.json:
         print(json.dumps(examination.as_json(), indent=2))
     else:

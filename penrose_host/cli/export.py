@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from penrose_host.cli.common import add_traceback
-from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+from penrose_host.cli.job_flags import add_job, add_log_format, add_output, load_job, log_format
 from penrose_host.cli.table import table
 
 __all__ = ["add_arguments"]
@@ -16,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `penrose export`."""
     add_job(parser)
     how = parser.add_argument_group("this export")
-    how.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder to write")
-    how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to export (default: the newest)")
-    how.add_argument("--replace", action="store_true", help="let what is in DIR give way once the export is complete")
+    add_output(
+        how,
+        output="the folder to write",
+        purpose="export",
+        replace="let what is in DIR give way once the export is complete",
+    )
     add_log_format(how)
-    add_traceback(how)
     parser.set_defaults(command=_export)
 
 
@@ -28,11 +28,11 @@ def _export(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
     from penrose_host.monitoring.terminal import Terminal
-    from penrose_host.plugins.attribution import blaming
+    from penrose_host.plugins.attribution import attributed
     from penrose_host.training.export_command import export_checkpoint
 
     terminal, chosen = Terminal(format), options.checkpoint
-    with blaming(resolved.plugins):
+    with attributed(resolved.plugins):
         exported = export_checkpoint(
             resolved, options.output, checkpoint=chosen, replace=options.replace, listeners=[terminal]
         )

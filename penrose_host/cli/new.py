@@ -14,9 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from penrose_host.cli.common import add_traceback
 from penrose_host.errors import PenroseError
 from penrose_host.plugins.index import Kind, scan
+from penrose_host.plugins.selection import known_package, known_packages
 
 __all__ = ["KINDS", "add_arguments", "render"]
 
@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(),
         help="where to put the folder penrose-NAME (default: .)",
     )
-    add_traceback(parser)
     parser.set_defaults(command=_new)
 
 
@@ -120,13 +119,10 @@ def _taken(kind: str, name: str) -> str | None:
     dist = f"penrose-{name}"
     for record in scan().find(Kind(kind), name):
         return f"the {kind} {name!r} is provided by {record.dist} {record.version} already"
-    known: dict[str, dict[str, str]] = json.loads(
-        files("penrose_host.plugins").joinpath("known.json").read_text("utf-8")
-    )
-    if name in known[kind]:
-        return f"the {kind} {name!r} is provided by {known[kind][name]} already"
+    if package := known_package(Kind(kind), name):
+        return f"the {kind} {name!r} is provided by {package} already"
     with suppress(PackageNotFoundError):
         return f"the distribution {dist} {version(dist)} is installed already"
-    if dist in {package for plugins in known.values() for package in plugins.values()}:
+    if dist in {package for plugins in known_packages().values() for package in plugins.values()}:
         return f"there is another distribution {dist} already"
     return None

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from penrose_host.cli import COMMANDS
-from penrose_host.cli.common import add_restrictions, add_traceback, allowed_dists, blocked
+from penrose_host.cli.commands import OWN
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 from penrose_host.cli.table import table
-from penrose_host.plugins.index import Kind, Record, scan
-from penrose_host.plugins.selection import forbidden
+from penrose_host.plugins.index import Kind, Record
 
 if TYPE_CHECKING:
     from penrose_host.plugins.doctor import Probe
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load", action="store_true", help="import each plugin in a process of its own, and say which are broken"
     )
     add_restrictions(parser)
-    add_traceback(parser)
     parser.set_defaults(command=_list)
     show = parser.add_subparsers().add_parser(
         "show", help="describe one plugin: options, capabilities, origin", allow_abbrev=False
@@ -36,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("name", metavar="NAME", help="its name, or DIST:NAME where two distributions have it")
     show.add_argument("--kind", choices=[kind.value for kind in Kind], help="where plugins of two kinds have the name")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    show.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     add_restrictions(show, nested=True)
     show.set_defaults(command=_show)
 
 
 def _list(options: argparse.Namespace) -> int:
-    index = scan()
-    reasons = {record: forbidden(record, blocked(options), allowed_dists(options)) for record in index.records}
+    policy = policy_of(options)
+    index = policy.index
+    reasons = {record: policy.forbidden(record) for record in index.records}
     probes: Mapping[Record, Probe] = {}
     if options.load:
         from penrose_host.plugins.doctor import probe
@@ -68,7 +66,7 @@ def _status(record: Record, others: list[str], probe: Probe | None) -> str:
     """What is wrong with a plugin that may be used, as far as metadata, or importing it, tells."""
     if record.fault:
         return f"broken: {record.fault}"
-    if record.kind is Kind.COMMAND and record.name in COMMANDS:
+    if record.kind is Kind.COMMAND and record.name in OWN:
         return f"never used: `penrose {record.name}` is a command of the host"
     if probe is not None and probe.message is not None:
         return probe.message
@@ -77,14 +75,8 @@ def _status(record: Record, others: list[str], probe: Probe | None) -> str:
 
 def _show(options: argparse.Namespace) -> int:
     from penrose_host.cli.describe import as_json, as_text
-    from penrose_host.plugins.selection import select, select_any
 
-    index = scan()
-    block, allow = blocked(options), allowed_dists(options)
-    records = (
-        [select(index, Kind(options.kind), options.name, block=block, allow_dists=allow)]
-        if options.kind
-        else select_any(index, options.name, block=block, allow_dists=allow)
-    )
+    policy = policy_of(options)
+    records = [policy.select(Kind(options.kind), options.name)] if options.kind else policy.select_any(options.name)
     print(json.dumps([as_json(r) for r in records], indent=2) if options.json else "\n\n".join(map(as_text, records)))
     return 0

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_traceback
-from penrose_host.cli.jobflags import add_job, add_log_format, load_job, log_format
+from penrose_host.cli.job_flags import add_job, add_log_format, add_output, load_job, log_format
 
 if TYPE_CHECKING:
     from penrose_host.training.scoring import Scored
@@ -19,11 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `penrose predict`."""
     add_job(parser)
     how = parser.add_argument_group("the predictions")
-    how.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder for the Parquet files")
-    how.add_argument("--checkpoint", metavar="ID", help="the checkpoint to score with (default: the newest)")
-    how.add_argument("--replace", action="store_true", help="replace the predictions that are in DIR")
+    add_output(
+        how,
+        output="the folder for the Parquet files",
+        purpose="score with",
+        replace="replace the predictions that are in DIR",
+    )
     add_log_format(how)
-    add_traceback(how)
     parser.set_defaults(command=_predict)
 
 
@@ -32,11 +32,11 @@ def _predict(options: argparse.Namespace) -> int:
     resolved = load_job(options)
     from penrose_host.monitoring.events import Noted
     from penrose_host.monitoring.terminal import Terminal
-    from penrose_host.plugins.attribution import blaming
+    from penrose_host.plugins.attribution import attributed
     from penrose_host.training.scoring import score
 
     terminal, chosen = Terminal(format), options.checkpoint
-    with blaming(resolved.plugins):
+    with attributed(resolved.plugins):
         scored = score(resolved, options.output, checkpoint=chosen, replace=options.replace, listeners=[terminal])
     facts = {"reason": scored.reason, "rows": scored.rows, "bad_rows": scored.bad_rows, "output": str(scored.output)}
     terminal(Noted("ended", _summary(scored), {**facts, **scored.metrics}))

@@ -6,8 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_option, add_restrictions, add_traceback, allowed_dists, blocked
-from penrose_host.cli.jobflags import add_log_format, log_format
+from penrose_host.cli.job_flags import add_log_format, add_option, log_format
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 
 if TYPE_CHECKING:
     from penrose_host.replays import Replayed
@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad-rows", choices=("fail", "skip"), default="fail", help="bad rows end it (default), or are counted"
     )
     add_log_format(how)
-    add_traceback(how)
     parser.set_defaults(command=_replay)
 
 
@@ -51,7 +50,7 @@ def _replay(options: argparse.Namespace) -> int:
     format = log_format(options)
     from penrose_host.monitoring.events import Noted
     from penrose_host.monitoring.terminal import Terminal
-    from penrose_host.plugins.attribution import blaming
+    from penrose_host.plugins.attribution import attributed
     from penrose_host.replays import load_plan, replay
 
     plan = load_plan(
@@ -64,11 +63,10 @@ def _replay(options: argparse.Namespace) -> int:
         speed=options.speed,
         rows=options.rows,
         bad_rows=options.bad_rows,
-        block=blocked(options),
-        allow_dists=allowed_dists(options),
+        policy=policy_of(options),
     )
     terminal = Terminal(format)
-    with blaming(plan.plugins):
+    with attributed(plan.plugins):
         done = replay(plan, listeners=[terminal])
     facts = {"reason": done.reason, "rows": done.rows, "bad_rows": done.bad_rows, "event_time": done.event_time}
     terminal(Noted("ended", _summary(done), {**facts}))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from penrose_host.cli.common import add_traceback
-
 __all__ = ["add_arguments"]
 
 
@@ -14,7 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `penrose report`."""
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run directory; the run may be going on")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the page to write (default: RUN_DIR/report.html)")
-    add_traceback(parser)
     parser.set_defaults(command=_report)
 
 

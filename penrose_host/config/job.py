@@ -16,13 +16,13 @@ from pydantic import (
 )
 
 from penrose_host.config.jobfile import to_yaml
-from penrose_host.config.layers import bare_name
 from penrose_host.config.plugin_choice import NAME, NO_EMBEDDING, Choice, PluginChoice
 from penrose_host.core.metrics.config import MetricsConfig
 from penrose_host.features.config import FeaturesConfig
 from penrose_host.options.durations import Duration
 from penrose_host.options.instants import Instant, format_instant, parse_instant
 from penrose_host.options.section import Section
+from penrose_host.plugins.index import bare_name
 
 __all__ = ["Checkpoint", "Job", "MicroBatch", "Output", "Report", "Until", "Waiting"]
 
@@ -126,7 +126,7 @@ class Job(Section):
     embedding: Choice | None = Field(
         default=None,
         description="What holds the embedding tables; `none`: the framework itself. Where a job does not say: "
-        "what the executor prefers and is installed, otherwise `none`.",
+        "what its run directory was begun with, or the executor's own choice, whatever is installed.",
     )
     hooks: tuple[Choice, ...] = Field(
         default=(), description="Plugins that watch the run, or have a say in its exports."

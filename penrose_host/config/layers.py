@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from penrose_host.config.jobfile import parse_value, read_job_file
+from penrose_host.config.plugin_choice import PluginChoice
+from penrose_host.plugins.index import bare_name
 
-__all__ = ["OWN_VARIABLES", "PLUGIN_KEYS", "Flags", "Merged", "Replacing", "bare_name", "merge"]
+__all__ = ["OWN_VARIABLES", "PLUGIN_KEYS", "Flags", "Merged", "merge"]
 
 #: Keys of the job whose value is one plugin: a name, or a mapping with `name` and options.
 PLUGIN_KEYS = ("environment", "datasource", "executor", "embedding")
@@ -36,14 +38,6 @@ class Flags:
     run_dir: str | None = None
 
 
-class Replacing(dict[str, Any]):
-    """A choice that took the place of another. That one is kept, with what is set from then on: see `options_of`."""
-
-    def __init__(self, replaced: dict[str, Any]) -> None:
-        super().__init__()
-        self.replaced = replaced
-
-
 @dataclass(slots=True)
 class Merged:
     """The job's values, not validated yet, and dotted place → where the value came from."""
@@ -51,6 +45,9 @@ class Merged:
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     faults: list[tuple[str, str]] = field(default_factory=list)
+    #: Plugin key → name → the options of a plugin that another took the place of, the first first, with what was set
+    #: since: the other one may share its schema.
+    set_aside: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def set(self, place: str, value: object, origin: str) -> None:
         """Put `value` at a dotted place. Another name for a plugin sets the options of the one it replaces aside."""
@@ -61,19 +58,26 @@ class Merged:
         if fault := _put(self.data, keys, value):
             self.faults.append((origin, f"{place} cannot be set: {fault}"))
             return
-        chosen = before = self.data[keys[0]]
-        while isinstance(before, Replacing):
-            before = before.replaced
-            if _put(before, keys[1:], value):
-                before[keys[1]] = chosen[keys[1]]
+        if len(keys) == 1:
+            self.set_aside.pop(place, None)
+        for options in self.set_aside.get(keys[0], {}).values():
+            if _put(options, keys[1:], value):
+                options[keys[1]] = self.data[keys[0]][keys[1]]
         self._came_from(place, origin)
 
+    def with_set_aside(self, key: str, choice: PluginChoice) -> PluginChoice:
+        """The choice that the data hold for a plugin key, with the options that were set aside for it."""
+        return choice.model_copy(update={"set_aside": self.set_aside.get(key, {})})
+
     def _choose(self, key: str, name: object, origin: str) -> None:
-        known = self.data.get(key, {}).get("name")
-        if known is None or bare_name(str(known)) != bare_name(str(name)):
-            self.data[key] = Replacing(self.data[key]) if known is not None else {}
+        options = self.data.get(key, {})
+        known, new = options.pop("name", None), bare_name(str(name))
+        if known is None or bare_name(str(known)) != new:
+            if known is not None:
+                self.set_aside.setdefault(key, {}).setdefault(bare_name(str(known)), options)
+            options = {}
             self._came_from(key, origin)
-        self.data[key]["name"] = name
+        self.data[key] = {"name": name, **options}
         self._came_from(f"{key}.name", origin)
 
     def _came_from(self, place: str, origin: str) -> None:
@@ -112,11 +116,6 @@ def _put(root: dict[str, Any], keys: Sequence[str], value: object) -> str | None
         node = inner
     node[keys[-1]] = value
     return None
-
-
-def bare_name(name: str) -> str:
-    """A plugin's name without the distribution that may stand before it."""
-    return name.rpartition(":")[2]
 
 
 def _add_variables(merged: Merged, environ: Mapping[str, str], fields: Collection[str]) -> None:

@@ -6,9 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from penrose_host.config.job import Job
 from penrose_host.config.layers import Flags, Merged, merge
@@ -39,6 +37,8 @@ def merge_layers(path: Path | str | None, flags: Flags | None, environ: Mapping[
 def validate_job(merged: Merged) -> tuple[Job | None, list[tuple[str, str]]]:
     """The job where its values are valid, and all faults, those of the layers first."""
     try:
-        return Job.model_validate(merged.data), merged.faults
+        job = Job.model_validate(merged.data)
     except ValidationError as error:
         return None, merged.faults + faults_of(error, Job, merged.data)
+    choices = {key: merged.with_set_aside(key, getattr(job, key)) for key in merged.set_aside}
+    return job.model_copy(update=choices), merged.faults

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from penrose_host.config.layers import Replacing, bare_name
 from penrose_host.options.section import Section
-
-if TYPE_CHECKING:
-    from penrose_host.contracts.plugin import Plugin
 
 __all__ = ["NAME", "NO_EMBEDDING", "Choice", "PluginChoice", "parse_choice"]
 
-
 #: The embedding that is no plugin: the framework's own layers hold the embeddings.
 NO_EMBEDDING = "none"
-
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -36,19 +25,9 @@ class PluginChoice(Section):
 
     name: str = Field(pattern=rf"^({NAME}:)?{NAME}$")
     options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold secrets
-    #: What the job had before a flag or a variable chose another; its options with those given since.
-    replaced: PluginChoice | None = Field(default=None, repr=False)
-
-    def options_for(self, plugin: type[Plugin]) -> dict[str, Any]:
-        """The options; where one before it is of its name, or of one whose options this plugin takes over, the first
-        such one's, with what was set since."""
-        taken = {bare_name(self.name), *plugin.options_of}
-        options, before = self.options, self.replaced
-        while before is not None:
-            if bare_name(before.name) in taken:
-                options = before.options
-            before = before.replaced
-        return options
+    #: Name → the options of each plugin that a flag or a variable put this one in the place of, the first first, with
+    #: what was set since. They count where both plugins declare the same schema.
+    set_aside: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
 
 
 def parse_choice(value: object) -> PluginChoice:
@@ -62,8 +41,7 @@ def parse_choice(value: object) -> PluginChoice:
         raise ValueError("needs a `name`")
     rest = {key: option for key, option in options.items() if key != "name"}
     try:
-        replaced = parse_choice(value.replaced) if isinstance(value, Replacing) else None
-        return PluginChoice(name=options["name"], options=rest, replaced=replaced)
+        return PluginChoice(name=options["name"], options=rest)
     except ValidationError:
         raise ValueError(f"{options['name']!r} is not the name of a plugin: write `name`, or `dist:name`") from None
 

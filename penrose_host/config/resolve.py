@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from penrose_host.config.job import Job
-from penrose_host.config.jobfile import to_yaml
+from penrose_host.config.jobfile import read_job_file, to_yaml
 from penrose_host.config.layers import PLUGIN_KEYS, Flags, Merged
 from penrose_host.config.loading import merge_layers, validate_job
 from penrose_host.config.plugin_choice import NO_EMBEDDING, PluginChoice, parse_choice
 from penrose_host.contracts.executor import Executor
+from penrose_host.contracts.plugin import Plugin
 from penrose_host.errors import ConfigError, PenroseError, PluginError
 from penrose_host.options.faults import with_origins
-from penrose_host.plugins.index import Index, Kind, scan
+from penrose_host.plugins.index import Kind, bare_name
 from penrose_host.plugins.loading import load as load_plugin, validate
 from penrose_host.plugins.selected import Selected
-from penrose_host.plugins.selection import forbidden, select
+from penrose_host.plugins.selection import SelectionPolicy, known_schema
 
-__all__ = ["Resolved", "load", "raise_faults", "resolve", "select_all"]
+__all__ = ["Resolved", "Selection", "load", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +59,28 @@ class Resolved:
         """`to_dict` as a job file."""
         return to_yaml(self.to_dict())
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, *, tables: bool = True) -> dict[str, Any]:
         """What a checkpoint depends on, in JSON types: a run with another fingerprint cannot go on from it.
 
-        An option declared with `json_schema_extra={"fingerprint": False}` (a device, a number of threads)
-        may change between two runs.
+        `tables`: whether the executor asked for any; a backend that made none counts as `none`. An option declared with
+        `json_schema_extra={"fingerprint": False}` (a device, a number of threads) may change between two runs.
         """
         whole = self.to_dict()
         whole["executor"] = _fingerprint_of(self.executor)
-        whole["embedding"] = _fingerprint_of(self.embedding) if self.embedding else {"name": NO_EMBEDDING}
+        whole["embedding"] = _fingerprint_of(self.embedding) if self.embedding and tables else {"name": NO_EMBEDDING}
         return {key: whole[key] for key in ("features", "order", "micro_batch", "executor", "embedding", "seed")}
 
 
-def resolve(
-    job: Job,
-    *,
-    block: Collection[str] = (),
-    allow_dists: Collection[str] | None = None,
-    index: Index | None = None,
-) -> Resolved:
-    """Find and import the job's plugins and validate their options.
+def resolve(job: Job, *, policy: SelectionPolicy | None = None, fresh: bool = False) -> Resolved:
+    """Find and import the job's plugins and validate their options. `policy`: None allows all that is installed.
 
-    Raises one `ConfigError` with every fault; a plugin that cannot be used, where that alone is wrong,
-    raises its own `PluginError`.
+    An embedding that the job leaves out is what its run directory was begun with; with `fresh`, and where it was not,
+    what the executor says. Raises one `ConfigError` with every fault; a plugin that cannot be used, where that alone
+    is wrong, raises its own `PluginError`.
     """
-    return _resolve(job, _choices_of(job), [], {}, block, allow_dists, index)
+    selection = Selection(policy or SelectionPolicy())
+    selection.add(_choices_of(job))
+    return _resolved(job, selection, {}, fresh)
 
 
 def load(
@@ -88,88 +88,123 @@ def load(
     flags: Flags | None = None,
     environ: Mapping[str, str] | None = None,
     *,
-    block: Collection[str] = (),
-    allow_dists: Collection[str] | None = None,
-    index: Index | None = None,
+    policy: SelectionPolicy | None = None,
+    fresh: bool = False,
 ) -> Resolved:
     """`load_job` and `resolve` in one: one error for the faults of the job and of its plugins' options."""
     merged = merge_layers(path, flags, environ)
     job, faults = validate_job(merged)
-    choices = dict(_valid_choices(merged)) if job is None else _choices_of(job)
-    return _resolve(job, choices, faults, merged.origins, block, allow_dists, index)
+    selection = Selection(policy or SelectionPolicy(), faults)
+    selection.add(dict(_valid_choices(merged)) if job is None else _choices_of(job))
+    return _resolved(job, selection, merged.origins, fresh)
 
 
-def _resolve(
-    job: Job | None,
-    choices: Mapping[str, PluginChoice],
-    faults: list[tuple[str, str]],
-    origins: Mapping[str, str],
-    block: Collection[str],
-    allow_dists: Collection[str] | None,
-    index: Index | None,
-) -> Resolved:
+def _resolved(job: Job | None, selection: Selection, origins: Mapping[str, str], fresh: bool) -> Resolved:
     """`job` is None where it has faults of its own: then the plugins that it names still add theirs."""
-    index = index or scan()
-    selected, more, errors = select_all(choices, block, allow_dists, index)
-    if job is not None and job.embedding is None and "executor" in selected:
-        preferred = _preferred_embedding(selected["executor"], block, allow_dists, index)
-        also, its_faults, its_errors = select_all(preferred, block, allow_dists, index)
-        selected, more, errors = selected | also, more + its_faults, errors + its_errors
-    raise_faults([*faults, *more], errors, origins)
+    if job is not None and job.embedding is None and "executor" in selection.plugins:
+        _add_embedding(job, selection, fresh)
+    selection.raise_faults(origins)
     assert job is not None, "a job that is not valid has faults"
+    plugins = selection.plugins
     return Resolved(
         job,
-        selected["environment"],
-        selected["datasource"],
-        selected["executor"],
-        selected.get("embedding"),
-        tuple(selected[f"hooks.{i}"] for i in range(len(job.hooks))),
+        plugins["environment"],
+        plugins["datasource"],
+        plugins["executor"],
+        plugins.get("embedding"),
+        tuple(plugins[f"hooks.{i}"] for i in range(len(job.hooks))),
     )
 
 
-def raise_faults(
-    faults: list[tuple[str, str]], errors: list[tuple[str, PluginError]], origins: Mapping[str, str]
-) -> None:
-    """Raise one ConfigError for all that is wrong, or a plugin's own error where that is all; nothing otherwise."""
-    if len(errors) == 1 and not faults:
-        raise errors[0][1]
-    if faults or errors:
-        faults = [*faults, *((place, _one_line(error)) for place, error in errors)]
-        raise ConfigError(with_origins(faults, origins))
+class Selection:
+    """The plugins selected so far, by their place in the job, and all that is wrong with others."""
 
+    def __init__(self, policy: SelectionPolicy, faults: Sequence[tuple[str, str]] = ()) -> None:
+        self.plugins: dict[str, Selected] = {}
+        self._policy = policy
+        #: Place → what is wrong there: with values, and with plugins that cannot be used.
+        self._faults = list(faults)
+        self._errors: list[tuple[str, PluginError]] = []
 
-def select_all(
-    choices: Mapping[str, PluginChoice], block: Collection[str], allow_dists: Collection[str] | None, index: Index
-) -> tuple[dict[str, Selected], list[tuple[str, str]], list[tuple[str, PluginError]]]:
-    """place → plugin, faults of options, and plugins that cannot be used, by place."""
-    selected: dict[str, Selected] = {}
-    faults: list[tuple[str, str]] = []
-    errors: list[tuple[str, PluginError]] = []
-    for place, choice in choices.items():
-        kind = Kind.HOOK if place.startswith("hooks.") else Kind(place)
-        if kind is Kind.EMBEDDING and choice.name == NO_EMBEDDING:
-            faults += [(f"{place}.{option}", "is an option, and `none` has none") for option in choice.options]
-            continue
+    def add(self, choices: Mapping[str, PluginChoice], *, hint: str | None = None) -> None:
+        """Select the plugins of these places. `hint`: what may be typed where one cannot be used, beside its own."""
+        for place, choice in choices.items():
+            kind = Kind.HOOK if place.startswith("hooks.") else Kind(place)
+            if kind is Kind.EMBEDDING and choice.name == NO_EMBEDDING:
+                self._faults += [
+                    (f"{place}.{option}", "is an option, and `none` has none") for option in choice.options
+                ]
+                continue
+            try:
+                record = self._policy.select(kind, choice.name)
+                plugin = load_plugin(record)
+                options = validate(record, plugin, self._options(place, kind, choice, plugin), place)
+                self.plugins[place] = Selected(record, plugin, options)
+            except ConfigError as error:
+                self._faults += error.faults
+            except PluginError as error:
+                error.hint = "\n  ".join(text for text in (error.hint, hint) if text) or None
+                self._errors.append((place, error))
+
+    def raise_faults(self, origins: Mapping[str, str]) -> None:
+        """Raise one ConfigError for all that is wrong, or a plugin's own error where that is all; nothing otherwise."""
+        if len(self._errors) == 1 and not self._faults:
+            raise self._errors[0][1]
+        if self._faults or self._errors:
+            faults = [*self._faults, *((place, _one_line(error)) for place, error in self._errors)]
+            raise ConfigError(with_origins(faults, origins))
+
+    def _options(self, place: str, kind: Kind, choice: PluginChoice, plugin: type[Plugin]) -> Mapping[str, Any]:
+        """The options of a choice: the first that were set aside for it and are of this plugin, or of its schema."""
+        schema = plugin.options_schema
+        for name, options in choice.set_aside.items():
+            if name == bare_name(choice.name):
+                return options
+            if options and schema is not None and self._schema(place, kind, name, choice.name) == schema:
+                return options
+        return choice.options
+
+    def _schema(self, place: str, kind: Kind, name: str, instead: str) -> str | None:
+        """The schema of a plugin's options, known or declared. Raises ConfigError where it cannot be found out."""
+        if (known := known_schema(kind, name)) is not None:
+            return known
         try:
-            record = select(index, kind, choice.name, block=block, allow_dists=allow_dists)
-            plugin = load_plugin(record)
-            selected[place] = Selected(record, plugin, validate(record, plugin, choice.options_for(plugin), place))
-        except ConfigError as error:
-            faults += error.faults
+            return load_plugin(self._policy.select(kind, name)).options_schema
         except PluginError as error:
-            errors.append((place, error))
-    return selected, faults, errors
+            why = f"whether the options that are given for {name!r} mean the same to {instead!r} cannot be told"
+            way_out = f"to leave them out: -o '{place}={{name: {instead}}}'"
+            raise ConfigError([(place, f"{why}: {error.message}; {way_out}")]) from error
 
 
-def _preferred_embedding(
-    executor: Selected, block: Collection[str], allow_dists: Collection[str] | None, index: Index
-) -> dict[str, PluginChoice]:
-    """The backend of a job that names none: the first that the executor prefers and that may be selected."""
+def _add_embedding(job: Job, selection: Selection, fresh: bool) -> None:
+    """Select the embedding of a job that names none. What is installed has no say in it."""
+    executor = selection.plugins["executor"]
+    begun_with = None if fresh else _begun_with(job.run_directory, executor.record.name)
+    if begun_with is not None:
+        selection.add({Kind.EMBEDDING.value: begun_with})
+        return
     assert issubclass(executor.plugin, Executor)
-    for name in executor.plugin.embeddings:
-        if any(not forbidden(record, block, allow_dists) for record in index.find(Kind.EMBEDDING, name)):
-            return {Kind.EMBEDDING.value: PluginChoice(name=name)}
-    return {}
+    selection.add(
+        {Kind.EMBEDDING.value: PluginChoice(name=executor.plugin.default_embedding)},
+        hint=f"the executor {executor.record.name} uses it where a job names no embedding; to use another: "
+        f"--embedding hashing, or --embedding {NO_EMBEDDING}",
+    )
+
+
+def _begun_with(run_dir: Path, executor: str) -> PluginChoice | None:
+    """The embedding that this run directory was begun with; None where it was not, or with another executor."""
+    kept = run_dir / "job.yaml"
+    if not kept.exists():
+        return None
+    before, _ = read_job_file(kept)
+    try:
+        embedding = parse_choice(before.get("embedding"))
+        same = bare_name(parse_choice(before.get("executor")).name) == executor
+    except ValueError:
+        return None  # it is no job of a run
+    # A secret stands there as its mask, which is none.
+    options = {name: value for name, value in embedding.options.items() if value != str(SecretStr("masked"))}
+    return PluginChoice(name=embedding.name, options=options) if same else None
 
 
 def _one_line(error: PenroseError) -> str:
@@ -189,9 +224,10 @@ def _valid_choices(merged: Merged) -> Iterator[tuple[str, PluginChoice]]:
     entries += [(f"hooks.{i}", entry) for i, entry in enumerate(hooks if isinstance(hooks, list) else ())]
     for place, entry in entries:
         try:
-            yield place, parse_choice(entry)
+            choice = parse_choice(entry)
         except ValueError:
             continue
+        yield place, merged.with_set_aside(place, choice)
 
 
 def _fingerprint_of(selected: Selected) -> dict[str, Any]:

@@ -64,9 +64,8 @@ class ExecutorContext:
 class Executor(Plugin, ABC):
     """Scores and trains. The host calls it from one thread; it never sees the source, clocks or files."""
 
-    #: Embedding backends that it prefers to holding embeddings itself, the best first: where a job names none, the
-    #: first that is installed is used.
-    embeddings: ClassVar[tuple[str, ...]] = ()
+    #: The embedding of a job that names none, whatever is installed; `none`: the framework itself holds embeddings.
+    default_embedding: ClassVar[str] = "none"
 
     @abstractmethod
     def setup(self, context: ExecutorContext) -> None:

@@ -23,7 +23,6 @@ class Capability(Enum):
     COMMIT = "commit"  # a datasource that wants to be told which position is durable
     DEAD_LETTERS = "dead-letters"  # a datasource that has a place of its own for bad rows
     SINGLE_WORKER = "single-worker"  # an executor whose state cannot be shared by several workers
-    AT_LEAST_ONCE = "at-least-once"  # an executor that cannot say which batches have counted
 
 
 class Plugin:
@@ -35,9 +34,9 @@ class Plugin:
     Options: ClassVar[type[BaseModel]]
     #: Of the class; an instance whose options say otherwise (a stream with an end) may set its own.
     capabilities: frozenset[Capability] = frozenset()
-    #: Plugins of the same kind, by name, whose options mean the same here: where a flag puts this one in the place of
-    #: one of them, the options in the job stay.
-    options_of: ClassVar[tuple[str, ...]] = ()
+    #: The schema of `Options`, by a name that plugins of this kind share whose options mean the same: where a flag puts
+    #: one of them in the place of another, the options in the job stay. None: this plugin shares its options with none.
+    options_schema: ClassVar[str | None] = None
 
     def __init__(self, options: BaseModel) -> None:
         """Keep the options. Opening files, sockets or frameworks waits for `open`, `setup` or `run`."""

@@ -1,4 +1,4 @@
-"""Which plugin an exception came out of: what no plugin raises on purpose is told with its name all the same."""
+"""Attribution: an exception that came out of a plugin's code, and is no error of Penrose's own, names the plugin."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penrose_host.errors import PenroseError, PluginBroken, described
-from penrose_host.plugins.index import Kind
+from penrose_host.plugins.index import Kind, Record
 
 if TYPE_CHECKING:
     from penrose_host.plugins.selected import Selected
 
-__all__ = ["blaming"]
+__all__ = ["attributed", "attributed_to"]
 
 _HOST = "penrose_host"
 
 
 @contextmanager
-def blaming(selected: Collection[Selected]) -> Iterator[None]:
+def attributed(selected: Collection[Selected]) -> Iterator[None]:
     """What these plugins raise inside, and is no error of Penrose's own, becomes PluginBroken; the cause is chained.
 
     An exception that none of them has to do with stays what it is.
@@ -31,17 +31,29 @@ def blaming(selected: Collection[Selected]) -> Iterator[None]:
     except PenroseError:
         raise
     except Exception as error:
-        found = _culprit(error, selected)
-        if found is None:
+        if (found := _plugin_that_raised(error, selected)) is None:
             raise
         plugin, where = found
-        record = plugin.record
-        raise PluginBroken(
-            f"{record.title} raised {described(error)}\n  {where}", hint=_hint(error), **record.names
-        ) from error
+        raise _broken(plugin.record, error, where) from error
 
 
-def _culprit(error: Exception, selected: Collection[Selected]) -> tuple[Selected, str] | None:
+@contextmanager
+def attributed_to(record: Record) -> Iterator[None]:
+    """Whatever is raised inside, and is no error of Penrose's own, becomes PluginBroken of this plugin."""
+    try:
+        yield
+    except (PenroseError, BrokenPipeError):
+        raise
+    except Exception as error:
+        *_, innermost = traceback.walk_tb(error.__traceback__)
+        raise _broken(record, error, _where(*innermost, innermost)) from error
+
+
+def _broken(record: Record, error: Exception, where: str) -> PluginBroken:
+    return PluginBroken(f"{record.title} raised {described(error)}\n  {where}", hint=_hint(error), **record.names)
+
+
+def _plugin_that_raised(error: Exception, selected: Collection[Selected]) -> tuple[Selected, str] | None:
     """The plugin whose code was running, and where in it; the innermost where one has called another."""
     frames = list(traceback.walk_tb(error.__traceback__))[::-1]
     for frame, line in frames:

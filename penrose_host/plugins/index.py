@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["Index", "Kind", "Record", "normalise", "scan"]
+__all__ = ["Index", "Kind", "Record", "bare_name", "normalise", "scan"]
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -71,6 +71,11 @@ class Index:
     def find(self, kind: Kind, name: str) -> list[Record]:
         """The records of this kind and name; more than one is a conflict."""
         return [record for record in self.records if record.kind is kind and record.name == name]
+
+
+def bare_name(name: str) -> str:
+    """A plugin's name without the distribution that may stand before it."""
+    return name.rpartition(":")[2]
 
 
 def normalise(dist: str) -> str:

@@ -3,90 +3,98 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
 from penrose_host.errors import PluginBlocked, PluginConflict, PluginNotFound
-from penrose_host.plugins.index import Index, Kind, Record, normalise
+from penrose_host.plugins.index import Index, Kind, Record, bare_name, normalise, scan
 
-__all__ = ["forbidden", "known_package", "select", "select_any"]
+__all__ = ["SelectionPolicy", "known_package", "known_packages", "known_schema"]
 
 #: The host's own plugins are part of the program that runs: an allow-list need not name them.
 _HOST = "penrose-host"
 
 
-def select(
-    index: Index,
-    kind: Kind,
-    name: str,
-    *,
-    block: Collection[str] = (),
-    allow_dists: Collection[str] | None = None,
-) -> Record:
-    """The one record of `kind` that `name` means; `dist:name` picks one of two with the same name.
+@dataclass(frozen=True, slots=True)
+class SelectionPolicy:
+    """What may be selected: what is installed, less what is forbidden.
 
-    `block` holds names, or `dist:name`, that must not be used; with `allow_dists` only plugins of these
-    distributions (and of the host) may be. Raises `PluginNotFound`, `PluginBlocked` or `PluginConflict`.
+    `block` holds names, or `dist:name`, that must not be used; with `allow_dists` only plugins of these distributions
+    (and of the host) may be.
     """
-    dist, _, bare = name.rpartition(":")
-    found = index.find(kind, bare)
-    if dist:
-        found = [record for record in found if normalise(record.dist) == normalise(dist)]
-    if not found:
-        raise _not_found(index, kind, name)
-    reasons = [forbidden(record, block, allow_dists) for record in found]
-    usable = [record for record, reason in zip(found, reasons, strict=True) if reason is None]
-    if not usable:
-        record, reason = found[0], reasons[0]
-        assert reason is not None
-        raise PluginBlocked(
-            f"{kind} plugin {name!r} ({record.dist} {record.version}) {reason[0]}",
-            plugin=name,
-            kind=kind,
-            dist=record.dist,
-            version=record.version,
-            hint=reason[1],
-        )
-    if len(usable) > 1:
-        raise _conflict(kind, name, usable)
-    return usable[0]
 
+    block: Collection[str] = ()
+    allow_dists: Collection[str] | None = None
+    index: Index = field(default_factory=scan, repr=False)
 
-def select_any(
-    index: Index, name: str, *, block: Collection[str] = (), allow_dists: Collection[str] | None = None
-) -> list[Record]:
-    """The record of each kind that has a plugin of this name. Raises what `select` raises."""
-    dist, _, bare = name.rpartition(":")
-    kinds = {
-        record.kind: None
-        for record in index.records
-        if record.name == bare and (not dist or normalise(record.dist) == normalise(dist))
-    }
-    if not kinds:
-        raise _not_found(index, None, name)
-    return [select(index, kind, name, block=block, allow_dists=allow_dists) for kind in kinds]
+    def select(self, kind: Kind, name: str) -> Record:
+        """The one record of `kind` that `name` means; `dist:name` picks one of two with the same name.
+
+        Raises `PluginNotFound`, `PluginBlocked` or `PluginConflict`.
+        """
+        dist, _, bare = name.rpartition(":")
+        found = self.index.find(kind, bare)
+        if dist:
+            found = [record for record in found if normalise(record.dist) == normalise(dist)]
+        if not found:
+            raise _not_found(self.index, kind, name)
+        reasons = [self.forbidden(record) for record in found]
+        usable = [record for record, reason in zip(found, reasons, strict=True) if reason is None]
+        if not usable:
+            record, reason = found[0], reasons[0]
+            assert reason is not None
+            raise PluginBlocked(
+                f"{kind} plugin {name!r} ({record.dist} {record.version}) {reason[0]}",
+                **{**record.names, "plugin": name},
+                hint=reason[1],
+            )
+        if len(usable) > 1:
+            raise _conflict(kind, name, usable)
+        return usable[0]
+
+    def select_any(self, name: str) -> list[Record]:
+        """The record of each kind that has a plugin of this name. Raises what `select` raises."""
+        dist, _, bare = name.rpartition(":")
+        kinds = {
+            record.kind: None
+            for record in self.index.records
+            if record.name == bare and (not dist or normalise(record.dist) == normalise(dist))
+        }
+        if not kinds:
+            raise _not_found(self.index, None, name)
+        return [self.select(kind, name) for kind in kinds]
+
+    def forbidden(self, record: Record) -> tuple[str, str] | None:
+        """What forbids this record, and what to type next; None where nothing does."""
+        dist = normalise(record.dist)
+        for entry in self.block:
+            owner, _, bare = entry.rpartition(":")
+            if bare == record.name and (not owner or normalise(owner) == dist):
+                return (
+                    f"is blocked by --block {entry}",
+                    "choose another plugin, or leave that --block (or PENROSE_BLOCK) out",
+                )
+        if self.allow_dists is None or dist == _HOST or dist in {normalise(allowed) for allowed in self.allow_dists}:
+            return None
+        allowed = ", ".join(sorted(self.allow_dists)) or "no distribution"
+        return f"is not of an allowed distribution ({allowed})", f"to allow it: --allow-dist {record.dist}"
 
 
 def known_package(kind: Kind, name: str) -> str | None:
     """The package that is known to have this plugin, installed or not; None where none is known."""
-    return _known()[kind].get(name.rpartition(":")[2])
+    return known_packages()[kind].get(bare_name(name))
 
 
-def forbidden(record: Record, block: Collection[str], allow_dists: Collection[str] | None) -> tuple[str, str] | None:
-    """What forbids this record, and what to type next; None where nothing does."""
-    dist = normalise(record.dist)
-    for entry in block:
-        owner, _, bare = entry.rpartition(":")
-        if bare == record.name and (not owner or normalise(owner) == dist):
-            return (
-                f"is blocked by --block {entry}",
-                "choose another plugin, or leave that --block (or PENROSE_BLOCK) out",
-            )
-    if allow_dists is None or dist == _HOST or dist in {normalise(allowed) for allowed in allow_dists}:
-        return None
-    allowed = ", ".join(sorted(allow_dists)) or "no distribution"
-    return f"is not of an allowed distribution ({allowed})", f"to allow it: --allow-dist {record.dist}"
+def known_schema(kind: Kind, name: str) -> str | None:
+    """The schema that the options of this plugin are known to have, installed or not; None where none is known."""
+    return _known()["options_schemas"].get(kind, {}).get(bare_name(name))
+
+
+def known_packages() -> Mapping[str, Mapping[str, str]]:
+    """kind → plugin name → the package to install."""
+    return _known()["packages"]
 
 
 def _conflict(kind: Kind, name: str, records: Sequence[Record]) -> PluginConflict:
@@ -113,7 +121,7 @@ def _not_found(index: Index, kind: Kind | None, name: str) -> PluginNotFound:
     kinds = list(Kind) if kind is None else [kind]
     what = "plugin" if kind is None else f"{kind} plugin"
     installed = sorted({record.name for record in index.records if record.kind in kinds})
-    known = {known: package for k in kinds for known, package in _known()[k].items()}
+    known = {known: package for k in kinds for known, package in known_packages()[k].items()}
     hints: list[str] = []
     if owners := [record for record in index.records if record.kind in kinds and record.name == bare]:
         hints.append(f"{bare!r} is provided by {', '.join(r.dist for r in owners)}: choose {owners[0].dist}:{bare}")
@@ -134,7 +142,9 @@ def _not_found(index: Index, kind: Kind | None, name: str) -> PluginNotFound:
 
 
 @cache
-def _known() -> dict[str, dict[str, str]]:
-    """kind → plugin name → the package to install; for hints only."""
-    known: dict[str, dict[str, str]] = json.loads(files(__package__).joinpath("known.json").read_text("utf-8"))
+def _known() -> dict[str, dict[str, dict[str, str]]]:
+    """What is known of plugins that need not be installed, by kind and name."""
+    known: dict[str, dict[str, dict[str, str]]] = json.loads(
+        files(__package__).joinpath("known.json").read_text("utf-8")
+    )
     return known

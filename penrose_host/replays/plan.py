@@ -14,13 +14,13 @@ from penrose_host.config.job import Job
 from penrose_host.config.jobfile import parse_value
 from penrose_host.config.layers import Flags, Merged, merge
 from penrose_host.config.plugin_choice import Choice
-from penrose_host.config.resolve import raise_faults, select_all
+from penrose_host.config.resolve import Selection
 from penrose_host.errors import ConfigError
 from penrose_host.features.config import TimeColumn, TimeOfColumn
 from penrose_host.options.durations import Duration
 from penrose_host.options.faults import faults_of, with_origins
-from penrose_host.plugins.index import Index, scan
 from penrose_host.plugins.selected import Selected
+from penrose_host.plugins.selection import SelectionPolicy
 
 __all__ = ["BadRows", "Order", "Plan", "load_plan"]
 
@@ -83,9 +83,7 @@ def load_plan(
     rows: int | None = None,
     bad_rows: BadRows = "fail",
     environ: Mapping[str, str] | None = None,
-    block: Collection[str] = (),
-    allow_dists: Collection[str] | None = None,
-    index: Index | None = None,
+    policy: SelectionPolicy | None = None,
 ) -> Plan:
     """The plan that these flags make; `datasource` is a name or a job file, `options` are `a.b=value` each.
 
@@ -119,10 +117,11 @@ def load_plan(
     if time is None and (order == "event_time" or speed is not None):
         why = "--speed goes by it" if order == "arrival" else "rows are published in its order, or with --order arrival"
         faults.append(("--event-time", f"name the column that says when a row happened ({why})"))
-    choices = {"datasource": asked.datasource, "sink": asked.sink}
-    selected, more, errors = select_all(choices, block, allow_dists, index or scan())
-    raise_faults([*faults, *more], errors, merged.origins)
-    return Plan(selected["datasource"], selected["sink"], time, order, asked.idle, speed, rows, bad_rows)
+    selection = Selection(policy or SelectionPolicy(), faults)
+    selection.add({"datasource": merged.with_set_aside("datasource", asked.datasource), "sink": asked.sink})
+    selection.raise_faults(merged.origins)
+    plugins = selection.plugins
+    return Plan(plugins["datasource"], plugins["sink"], time, order, asked.idle, speed, rows, bad_rows)
 
 
 def _set_event_time(merged: Merged, text: str) -> None:

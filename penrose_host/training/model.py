@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from penrose_host.checkpoints import Checkpoint
 from penrose_host.config.difference import difference
@@ -22,10 +23,11 @@ SCORES = ("features", "executor", "embedding", "seed")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`tables` is None with `embedding: none`."""
+    """`tables` is None with `embedding: none`. `fingerprint`: what a checkpoint of it depends on."""
 
     executor: Executor
     tables: Tables | None
+    fingerprint: Mapping[str, Any]
 
     def restore(self, checkpoint: Checkpoint, role: Role, index: int) -> None:
         """Become what this role's fragment holds. Raises CheckpointDamaged; the model cannot be used then."""
@@ -40,22 +42,23 @@ def build(stack: ExitStack, resolved: Resolved, role: Role, index: int, cluster:
     executor: Executor = resolved.executor.create()
     stack.callback(executor.close)
     executor.setup(ExecutorContext(resolved.job.features.spec(), role, index, cluster, resolved.job.seed, tables))
-    return Model(executor, tables)
+    made = tables is not None and tables.complete()
+    return Model(executor, tables, resolved.fingerprint(tables=made))
 
 
 def refuse_another_job(
-    checkpoint: Checkpoint, resolved: Resolved, *, hint: str, parts: Collection[str] | None = None
+    checkpoint: Checkpoint, model: Model, *, hint: str, parts: Collection[str] | None = None
 ) -> None:
-    """Raises CheckpointError, saying what differs, where the checkpoint was not taken by such a job.
+    """Raises CheckpointError, saying what differs, where the checkpoint was not taken by a job with such a model.
 
     `parts`: of the fingerprint that have to be equal; None: all of it.
     """
     manifest, run_dir = checkpoint.manifest, checkpoint.root.parent
 
-    def chosen(fingerprint: dict[str, object]) -> dict[str, object]:
+    def chosen(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in fingerprint.items() if parts is None or key in parts}
 
-    other = difference(chosen(dict(manifest.job)), chosen(resolved.fingerprint()))
+    other = difference(chosen(manifest.job), chosen(model.fingerprint))
     if other:
         shown = "\n".join(f"  {line}" for line in other)
         raise CheckpointError(
@@ -69,7 +72,7 @@ def restore(stack: ExitStack, resolved: Resolved, checkpoint: Checkpoint) -> Mod
     Raises CheckpointError where it is another job's, CheckpointDamaged.
     """
     hint = "give the job that was trained in this directory, or another directory with --run-dir"
-    refuse_another_job(checkpoint, resolved, parts=SCORES, hint=hint)
     model = build(stack, resolved, Role.CHIEF, 0, ClusterSpec.single())
+    refuse_another_job(checkpoint, model, parts=SCORES, hint=hint)
     model.restore(checkpoint, Role.CHIEF, 0)
     return model

@@ -33,7 +33,7 @@ from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.storage.durable_files import write_atomic
 from penrose_host.storage.run_directory import locked
 from penrose_host.storage.write_errors import write_errors
-from penrose_host.training.model import build, refuse_another_job
+from penrose_host.training.model import Model, build, refuse_another_job
 from penrose_host.training.pull_driver import PullDriver
 from penrose_host.training.push_driver import PushDriver
 from penrose_host.training.restored import Restored
@@ -58,8 +58,8 @@ def run(
     `listeners` are told what happens. `stop`: set it (from another thread) to end in good order. Raises PenroseError.
     """
     if isinstance(job, Path | str):
-        job = load(job)
-    resolved = job if isinstance(job, Resolved) else resolve(job)
+        job = load(job, fresh=fresh)
+    resolved = job if isinstance(job, Resolved) else resolve(job, fresh=fresh)
     environment: Environment = resolved.environment.create()
     runtime = HostRuntime(resolved, resume_from=resume_from, fresh=fresh, listeners=listeners, stop=stop)
     return environment.run(runtime.spec, runtime)
@@ -120,7 +120,6 @@ class HostRuntime(Runtime):
                 hint="start the roles that the run spec names; the chief of such a job does everything itself",
             )
         with locked(self._run_dir), stop_on_signals(self._stop):
-            self._keep_job()
             return self._rollback.run(lambda: self._train(role, index, cluster), self._roll_back)
 
     @contextmanager
@@ -135,9 +134,9 @@ class HostRuntime(Runtime):
                 hint="bound the run with until.rows or until.event_time, or let the engine stop pushing",
             )
         with locked(self._run_dir), ExitStack() as stack:
-            self._keep_job()
             opened = self._open(stack, Role.CHIEF, 0, ClusterSpec.single(), source_id, _Start(resume_from))
             opened.session.start()
+            self._keep_job()
             operator = PushDriver(opened.session, opened.encoder, job.until, self._rollback, partitions)
             with self._told(opened) as outcome:
                 yield operator
@@ -168,7 +167,8 @@ class HostRuntime(Runtime):
             if (bound := self._resolved.job.until.stream) is not None:
                 source.bound(bound)
             assignment: dict[str, int | None] = {**dict.fromkeys(source.partitions()), **known}
-            # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on.
+            # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on, and what a
+            # job leaves out is as in this one.
             session.start()
             driver = PullDriver(self._resolved.job, session, source, opened.encoder, assignment, self._stop)
             with self._told(opened) as outcome:
@@ -199,10 +199,10 @@ class HostRuntime(Runtime):
             events.add(listener)
         store = CheckpointStore(self._run_dir / "checkpoints")
         checkpoint = start.find(store)
-        if checkpoint is not None:
-            self._check(checkpoint, source_id)
         encoder = FeatureEncoder(job.features)
         model = build(stack, resolved, role, index, cluster)
+        if checkpoint is not None:
+            self._check(checkpoint, model, source_id)
         restored = (
             Restored.new(job, source_id, role, index)
             if checkpoint is None
@@ -210,7 +210,7 @@ class HostRuntime(Runtime):
         )
         parts = SessionParts(
             job=job,
-            fingerprint=resolved.fingerprint(),
+            fingerprint=model.fingerprint,
             model=model,
             events=events,
             store=store,
@@ -224,10 +224,10 @@ class HostRuntime(Runtime):
         events.tell(Opened(restored.progress.rows, None if checkpoint is None else checkpoint.manifest.id))
         return _Opened(session, restored, encoder, hooks, events)
 
-    def _check(self, checkpoint: Checkpoint, source_id: str) -> None:
+    def _check(self, checkpoint: Checkpoint, model: Model, source_id: str) -> None:
         """Refuse to go on from another model's state, or at a position of another stream."""
         hint = "change the job back, start anew in the same directory with --fresh, or use another --run-dir"
-        refuse_another_job(checkpoint, self._resolved, hint=hint)
+        refuse_another_job(checkpoint, model, hint=hint)
         manifest = checkpoint.manifest
         if manifest.position.source_id != source_id:
             raise WrongStream(

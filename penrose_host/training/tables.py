@@ -22,14 +22,23 @@ class Tables(TableFactory):
         self._index = index
         self._tables: dict[str, EmbeddingTable] = {}
         self._committed: dict[str, SnapshotRef] = {}
+        self._complete = False
 
     def __call__(self, spec: TableSpec) -> EmbeddingTable:
         table = self._tables.get(spec.name)
         if table is None:
+            if self._complete:
+                asked = f"asks for the table {spec.name!r} when it is set up already: no checkpoint would restore it"
+                raise ConfigError([("executor", asked)], hint="its author has to ask for every table in `setup`")
             table = self._tables[spec.name] = self._backend.table(spec)
         elif table.spec != spec:
             raise ConfigError([("executor", f"two different tables are called {spec.name!r}: {table.spec} and {spec}")])
         return table
+
+    def complete(self) -> bool:
+        """The executor is set up, and asks for no other table; returns whether it asked for any."""
+        self._complete = True
+        return bool(self._tables)
 
     def items(self) -> Mapping[str, EmbeddingTable]:
         """All tables made so far."""

@@ -14,7 +14,7 @@ from rows_support import ScribeExecutor
 from run_support import FEATURES, make_job, selected
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.errors import ExportDenied
+from penrose_host.errors import ExportDenied, PluginBroken
 from penrose_host.hooks.auc_guard import FILE, AucGuard
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind
@@ -127,6 +127,21 @@ def ask(run_dir: Path, metrics: dict[str, Any], *, exported: bool = False, **opt
         hooks.exported(run_dir / "model", metrics, run_dir)
         assert hooks.failures == {}
     return [reason for _, reason in denials]
+
+
+def test_a_mark_that_cannot_be_written_is_told_of_the_hook_and_not_of_a_checkpoint(tmp_path):
+    shown: list[tuple[str, str, Exception]] = []
+    hooks = Hooks(on_failure=lambda *failure: shown.append(failure))
+    hooks.register("guard", AucGuard(AucGuard.Options()))
+    (tmp_path / f"{FILE}.tmp").mkdir()  # where the file is drafted
+    hooks.exported(tmp_path / "model", {"auc": 0.8}, tmp_path)
+    ((plugin, hook, error),) = shown
+    assert (plugin, hook) == ("guard", "exported")
+    assert isinstance(error, PluginBroken)
+    assert (error.plugin, error.kind) == ("guard", "hook")
+    assert f"hook plugin 'guard': cannot write {tmp_path / FILE}" in str(error)
+    assert "checkpoint" not in str(error).lower()
+    assert error is hooks.failures["guard", "exported"].last_error
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from bare_site import BareSite, lay_foundation
 GROUP = "penrose.commands"
 SOURCE = '''
 import argparse
-from penrose_host.cli.common import add_traceback
 from penrose_host.errors import SourceError
 
 def add_arguments(parser):
@@ -21,7 +20,6 @@ def add_arguments(parser):
     for name, command in (("hello", hello), ("fail", fail), ("break", break_), ("status", status), ("nothing", None)):
         action = actions.add_parser(name)
         action.add_argument("--loud", action="store_true")
-        add_traceback(action)
         if command:
             action.set_defaults(command=command)
 

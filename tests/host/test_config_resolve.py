@@ -10,7 +10,9 @@ import pytest
 from penrose_host.config.difference import difference
 from penrose_host.config.layers import Flags
 from penrose_host.config.resolve import Resolved, load, resolve
-from penrose_host.errors import ConfigError, PluginBroken, PluginConflict, PluginNotFound
+from penrose_host.errors import ConfigError, PluginBlocked, PluginBroken, PluginConflict, PluginNotFound
+from penrose_host.plugins.index import Index, scan
+from penrose_host.plugins.selection import SelectionPolicy
 
 PLUGINS = """
 from enum import Enum
@@ -52,6 +54,7 @@ class Source(DataSource):
 
 class Trainer(Executor):
     api_version = 1
+    options_schema = "fake"
 
     class Options(Model):
         optimizer: Sgd | Adam = Field(Sgd(), discriminator="name")
@@ -67,11 +70,23 @@ class Trainer(Executor):
 
 
 class Twin(Trainer):
-    options_of = ("faketrainer",)
+    pass
 
 
 class Stranger(Trainer):
-    pass
+    options_schema = None
+
+
+class Tabular(Trainer):
+    default_embedding = "hashing"
+
+
+class Demanding(Trainer):
+    default_embedding = "elsewhere"
+
+
+class Native(Trainer):
+    default_embedding = "tfplus"
 
 
 class Watcher(HookPlugin):
@@ -102,6 +117,9 @@ def path(site, tmp_path) -> Path:
                 "faketrainer": "fake_plugins:Trainer",
                 "twin": "fake_plugins:Twin",
                 "stranger": "fake_plugins:Stranger",
+                "tabular": "fake_plugins:Tabular",
+                "demanding": "fake_plugins:Demanding",
+                "native": "fake_plugins:Native",
             },
             "penrose.hooks": {"watcher": "fake_plugins:Watcher"},
         },
@@ -148,6 +166,65 @@ def test_a_plugin_takes_over_the_options_that_mean_the_same_to_it(path):
         assert (found.executor.options.device, found.executor.options.optimizer.rate) == ("tpu", 5.0)
     with pytest.raises(ConfigError, match=r"executor\.optimizer\.rte"):
         options("twin", "executor.optimizer.rte=4")
+    assert options("stranger", "executor={name: twin}") == ("cpu", 0.1)
+
+
+def test_what_is_installed_has_no_say_in_which_options_a_plugin_takes_over(path):
+    path.write_text(JOB.replace("executor: faketrainer", "executor: {name: torch, width: 3}"))
+    bare = Index(tuple(record for record in scan().records if record.name != "torch"))
+    found = load(path, Flags(executor="tensorflow"), {}, policy=SelectionPolicy(index=bare))
+    assert found.executor.options.width == 3
+    path.write_text(JOB.replace("executor: faketrainer", "executor: {name: gone, device: tpu}"))
+    with pytest.raises(ConfigError, match=r"executor plugin 'gone'; to leave them out: -o 'executor=\{name: twin\}'"):
+        load(path, Flags(executor="twin"), {})
+    assert load(path, Flags(executor="stranger"), {}).executor.options.device == "cpu"
+    assert loaded(path, "executor={name: twin}").executor.options.device == "cpu"
+
+
+# -- the embedding of a job that names none ---------------------------------------------------------
+
+
+def embedding(path: Path, *options: str, **how) -> str | None:
+    found = load(path, Flags(options=options), {}, **how).embedding
+    return found.record.name if found is not None else None
+
+
+def test_a_job_without_an_embedding_has_what_its_executor_says_whatever_is_installed(path):
+    assert embedding(path) is None
+    assert embedding(path, "executor=tabular") == "hashing"
+    assert embedding(path, "executor=tabular", "embedding=none") is None
+    with pytest.raises(PluginNotFound) as raised:
+        embedding(path, "executor=demanding")
+    assert "there is no embedding plugin 'elsewhere'" in raised.value.message
+    assert "the executor demanding uses it where a job names no embedding" in str(raised.value)
+    assert "--embedding hashing, or --embedding none" in str(raised.value)
+    assert embedding(path, "executor=demanding", "embedding=hashing") == "hashing"
+
+
+def test_a_known_backend_that_is_not_installed_or_blocked_is_an_error_that_says_what_to_type(path, site):
+    records = tuple(record for record in scan().records if record.name != "tfplus")
+    with pytest.raises(PluginNotFound, match=r"pip install penrose-tfplus\n(.|\n)*--embedding hashing"):
+        embedding(path, "executor=native", policy=SelectionPolicy(index=Index(records)))
+    with pytest.raises(PluginBlocked, match=r"--block hashing(.|\n)*--embedding none"):
+        embedding(path, "executor=tabular", policy=SelectionPolicy(block=["hashing"]))
+
+
+def test_a_run_directory_keeps_the_embedding_that_it_was_begun_with(path, tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    kept, there = run_dir / "job.yaml", f"run_dir={run_dir}"
+    kept.write_text(loaded(path, "embedding={name: hashing, rows: 8}").to_yaml())
+    found = loaded(path, there)
+    assert found.embedding is not None
+    assert found.embedding.to_dict() == {"name": "hashing", "rows": 8}
+    assert embedding(path, there, "embedding=none") is None
+    assert embedding(path, there, fresh=True) is None
+    assert embedding(path, there, "executor=stranger") is None  # another model
+    kept.write_text(loaded(path, "executor=tabular", "embedding=none").to_yaml())
+    assert embedding(path, there, "executor=tabular") is None
+    assert embedding(path, there, "executor=tabular", fresh=True) == "hashing"
+    kept.write_text("name: no job of a run\n")
+    assert embedding(path, there, "executor=tabular") == "hashing"
 
 
 def test_an_option_of_a_plugin_that_has_none_is_told_so(path):
@@ -219,7 +296,10 @@ def test_a_selected_plugin_that_breaks_and_one_of_two_distributions_are_errors(p
         load(path, None, {})
     with pytest.raises(PluginBroken, match="penrose-bad"):
         load(path, Flags(executor="bad", datasource="penrose-fakes:fakesource"), {})
-    assert load(path, None, {}, block=["penrose-other:fakesource"]).datasource.record.dist == "penrose-fakes"
+    assert (
+        load(path, None, {}, policy=SelectionPolicy(block=["penrose-other:fakesource"])).datasource.record.dist
+        == "penrose-fakes"
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from penrose_host.errors import PenroseError
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
-from penrose_host.plugins.selection import select
+from penrose_host.plugins.selection import SelectionPolicy
 from penrose_host.storage.run_directory import locked
 from penrose_host.training.runtime import run
 
@@ -79,15 +79,15 @@ def config_error(folder: Path) -> None:
 
 
 def not_found(folder: Path) -> None:
-    select(plugins(folder), Kind.DATASOURCE, "flights")
+    SelectionPolicy(index=plugins(folder)).select(Kind.DATASOURCE, "flights")
 
 
 def conflict(folder: Path) -> None:
-    select(plugins(folder, "penrose-one", "penrose-two"), Kind.HOOK, "mine")
+    SelectionPolicy(index=plugins(folder, "penrose-one", "penrose-two")).select(Kind.HOOK, "mine")
 
 
 def blocked(folder: Path) -> None:
-    select(plugins(folder, "penrose-mine"), Kind.HOOK, "mine", allow_dists=["penrose-torch"])
+    SelectionPolicy(allow_dists=["penrose-torch"], index=plugins(folder, "penrose-mine")).select(Kind.HOOK, "mine")
 
 
 def broken(folder: Path) -> None:

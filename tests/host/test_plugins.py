@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -23,7 +24,7 @@ from penrose_host.errors import (
 )
 from penrose_host.plugins.index import Index, Kind, Record, scan
 from penrose_host.plugins.loading import create, load
-from penrose_host.plugins.selection import select, select_any
+from penrose_host.plugins.selection import SelectionPolicy, known_packages, known_schema
 
 BACKEND = """
 from pydantic import BaseModel, ConfigDict
@@ -45,6 +46,10 @@ def fake_index(site, *dists: str, name: str = "fake") -> Index:
     for dist in dists:
         site.add(dist, {GROUP: {name: "fake_backend:Backend"}}, {"fake_backend": BACKEND})
     return scan([str(site.path)])
+
+
+def select(index: Index, kind: Kind, name: str, **policy: Any) -> Record:
+    return SelectionPolicy(index=index, **policy).select(kind, name)
 
 
 def only_record(site) -> Record:
@@ -186,7 +191,7 @@ def test_one_name_in_two_kinds_is_no_conflict(site):
     index = scan([str(site.path)])
 
     assert select(index, Kind.EXECUTOR, "both").target == "m:B"
-    assert [record.target for record in select_any(index, "both")] == ["m:B", "m:A"]
+    assert [record.target for record in SelectionPolicy(index=index).select_any("both")] == ["m:B", "m:A"]
 
 
 def test_only_packages_that_there_are_are_recommended():
@@ -196,8 +201,17 @@ def test_only_packages_that_there_are_are_recommended():
         described = tomllib.loads(project.read_text("utf-8"))["project"]
         groups = described.get("entry-points", {})
         there |= {(kind, name, described["name"]) for kind in Kind for name in groups.get(kind.group, ())}
-    known = json.loads((root / "penrose_host/plugins/known.json").read_text("utf-8"))
+    known = known_packages()
     assert {(kind, name, dist) for kind, names in known.items() for name, dist in names.items()} <= there
+
+
+def test_known_schemas_of_options_are_those_that_the_plugins_of_this_repository_declare():
+    index = scan()
+    for kind, names in known_packages().items():
+        for name in names if kind != Kind.COMMAND else ():
+            if index.find(Kind(kind), name):
+                assert known_schema(Kind(kind), name) == load(select(index, Kind(kind), name)).options_schema
+    assert known_schema(Kind.EXECUTOR, "penrose-torch:torch") == known_schema(Kind.EXECUTOR, "tensorflow") is not None
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,16 @@ import pytest
 from pydantic import BaseModel
 from rows_support import ScribeExecutor
 from run_support import MemorySource, final_state, make_job, predictions, reports
+from toy_table import ToyBackend
 
-from penrose_host import EncodedBatch, Position, StepInfo, StepResult, StopRequest
+from penrose_host import EncodedBatch, ExecutorContext, Position, StepInfo, StepResult, StopRequest, TableSpec
 from penrose_host.checkpoints import CheckpointStore
+from penrose_host.embeddings.hashing import HashingBackend
 from penrose_host.errors import (
     BadRow,
     CheckpointDamaged,
     CheckpointError,
+    ConfigError,
     NonFiniteLoss,
     RunDirectoryError,
     WrongStream,
@@ -170,6 +173,51 @@ def test_a_checkpoint_of_another_job_is_refused_and_says_what_differs(tmp_path: 
     with pytest.raises(CheckpointError, match="seed"):
         run(make_job(tmp_path, seed=7))
     assert run(make_job(tmp_path, seed=7), fresh=True).rows == 1000
+
+
+class Tabular(ScribeExecutor):
+    """Asks for a table."""
+
+    def setup(self, context: ExecutorContext) -> None:
+        super().setup(context)
+        assert context.tables is not None
+        self.table = context.tables(TableSpec("embeddings", 2))
+
+
+class Late(ScribeExecutor):
+    """Asks for a table when it is too late for a checkpoint to hold it."""
+
+    def setup(self, context: ExecutorContext) -> None:
+        super().setup(context)
+        self.tables = context.tables
+
+    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
+        assert self.tables is not None
+        self.tables(TableSpec("late", 2))
+        return super().train(batch, step)
+
+
+def test_an_embedding_that_makes_no_table_is_no_part_of_a_checkpoint(tmp_path: Path) -> None:
+    run(make_job(tmp_path / "one", embedding=HashingBackend, until={"rows": 100}))
+    assert run(make_job(tmp_path / "one")).rows == 1000
+    run(make_job(tmp_path / "two", until={"rows": 100}))
+    assert run(make_job(tmp_path / "two", embedding=HashingBackend)).rows == 1000
+    run(make_job(tmp_path / "three", executor=Tabular, embedding=HashingBackend, until={"rows": 100}))
+    with pytest.raises(CheckpointError, match=r"embedding\.name: was 'hashingbackend', is 'toybackend'"):
+        run(make_job(tmp_path / "three", executor=Tabular, embedding=ToyBackend))
+
+
+def test_a_job_that_is_refused_leaves_the_job_of_the_run_directory_as_it_was(tmp_path: Path) -> None:
+    run(make_job(tmp_path, executor=Tabular, embedding=HashingBackend, until={"rows": 100}))
+    before = (tmp_path / "job.yaml").read_text()
+    with pytest.raises(CheckpointError):
+        run(make_job(tmp_path, executor=Tabular, embedding=ToyBackend))
+    assert (tmp_path / "job.yaml").read_text() == before
+
+
+def test_a_table_that_no_checkpoint_would_restore_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="asks for the table 'late' when it is set up already"):
+        run(make_job(tmp_path, executor=Late, embedding=HashingBackend))
 
 
 def test_an_older_checkpoint_can_be_picked_when_the_last_is_damaged(tmp_path: Path, uninterrupted: Path) -> None:

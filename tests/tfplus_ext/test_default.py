@@ -1,4 +1,4 @@
-"""Where a job names no embedding, the torch executor trains with `tfplus`, where that is installed."""
+"""Native tables under the torch executor: chosen by name, whatever is installed, exported and learning."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from penrose_host import run
 from penrose_host.config.layers import Flags
 from penrose_host.config.resolve import load
 from penrose_host.plugins.index import Index, Kind, scan
+from penrose_host.plugins.selection import SelectionPolicy
 
 MAIN_JOB = Path(__file__).parents[2] / "contrib" / "penrose-flights" / "job.yaml"
 #: Scores rows with an exported model, where neither Penrose nor the extension can be imported.
@@ -57,8 +58,12 @@ def chosen(path: Path, flags: Flags | None = None, **how: object) -> str | None:
     return embedding.record.name if embedding else None
 
 
-def test_it_is_what_torch_prefers(tmp_path: Path) -> None:
-    assert chosen(write_job(tmp_path)) == "tfplus"
+def test_it_is_used_where_a_job_or_a_flag_names_it_and_not_because_it_is_installed(tmp_path: Path) -> None:
+    path = write_job(tmp_path)
+    records = [record for record in scan().records if (record.kind, record.name) != (Kind.EMBEDDING, "tfplus")]
+    assert chosen(path) == chosen(path, policy=SelectionPolicy(index=Index(tuple(records)))) == "hashing"
+    assert chosen(path, Flags(embedding="tfplus")) == "tfplus"
+    assert chosen(write_job(tmp_path, embedding="tfplus")) == "tfplus"
 
 
 @pytest.mark.parametrize("named", ["none", {"name": None}])
@@ -68,14 +73,6 @@ def test_a_job_that_wants_none_gets_none(tmp_path: Path, named: object) -> None:
 
 def test_a_flag_has_the_last_word(tmp_path: Path) -> None:
     assert chosen(write_job(tmp_path), Flags(embedding="hashing")) == "hashing"
-
-
-def test_blocked_or_not_installed_it_is_none(tmp_path: Path) -> None:
-    path = write_job(tmp_path)
-    assert chosen(path, block=["tfplus"]) is None
-    assert chosen(path, allow_dists=["penrose-host", "penrose-torch"]) is None
-    records = [record for record in scan().records if (record.kind, record.name) != (Kind.EMBEDDING, "tfplus")]
-    assert chosen(path, index=Index(tuple(records))) is None
 
 
 def test_an_executor_without_a_preference_gets_none(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -18,8 +18,8 @@ from penrose_host.plugins.doctor.metadata import of_metadata
 from penrose_host.plugins.doctor.probing import TIME_LIMIT, Probe, probe
 from penrose_host.plugins.doctor.requirements import of_requirements
 from penrose_host.plugins.editable_installs import reinstall
-from penrose_host.plugins.index import Index, Record, normalise, scan
-from penrose_host.plugins.selection import forbidden
+from penrose_host.plugins.index import Index, Record, normalise
+from penrose_host.plugins.selection import SelectionPolicy
 
 __all__ = ["Examination", "Examined", "examine"]
 
@@ -78,17 +78,14 @@ class Examination:
         }
 
 
-def examine(
-    *,
-    block: Collection[str] = (),
-    allow_dists: Collection[str] | None = None,
-    time_limit: float = TIME_LIMIT,
-    path: Sequence[str] | None = None,
-) -> Examination:
-    """Examine what is installed on `path` (default: `sys.path`). Forbidden plugins are not imported."""
-    path = list(sys.path if path is None else path)
-    index = scan(path)
-    reasons = {record: forbidden(record, block, allow_dists) for record in index.records}
+def examine(policy: SelectionPolicy, time_limit: float = TIME_LIMIT) -> Examination:
+    """Examine what is installed on `sys.path`; plugins that the policy forbids are not imported.
+
+    `time_limit`: seconds that importing one plugin may take.
+    """
+    path = list(sys.path)
+    index = policy.index
+    reasons = {record: policy.forbidden(record) for record in index.records}
     probes = probe(
         [record for record, reason in reasons.items() if reason is None and record.fault is None], time_limit
     )
@@ -107,7 +104,7 @@ def examine(
         *_of_names(index, reasons),
         *(finding for plugin in plugins for finding in _of_plugin(plugin)),
     ]
-    return Examination(_facts(block, allow_dists), plugins, tuple(findings))
+    return Examination(_facts(policy), plugins, tuple(findings))
 
 
 def _of_names(index: Index, reasons: Mapping[Record, object]) -> Iterator[Finding]:
@@ -147,18 +144,18 @@ def _of_plugin(plugin: Examined) -> Iterator[Finding]:
             traceback=probe.traceback,
         )
     elif probe.seconds is not None and probe.seconds > SLOW_SECONDS:
-        brought = f"; it imports {', '.join(probe.imports)}" if probe.imports else ""
+        imported = f"; it imports {', '.join(probe.imports)}" if probe.imports else ""
         yield Finding(
             "slow-plugin",
             subject,
-            f"importing {record.target} of {record.dist} took {probe.seconds:.1f} s{brought}",
+            f"importing {record.target} of {record.dist} took {probe.seconds:.1f} s{imported}",
             "its author could import inside the methods that need it; see python -X importtime "
             f"-c 'import {record.target.partition(':')[0]}'",
             note=True,
         )
 
 
-def _facts(block: Collection[str], allow_dists: Collection[str] | None) -> dict[str, str]:
+def _facts(policy: SelectionPolicy) -> dict[str, str]:
     """Where all of this runs."""
     try:
         version = version_of("penrose-host")
@@ -169,8 +166,8 @@ def _facts(block: Collection[str], allow_dists: Collection[str] | None) -> dict[
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
         "platform": platform.platform(),
     }
-    if block:
-        facts["blocked"] = ", ".join(sorted(block))
-    if allow_dists is not None:
-        facts["allowed"] = ", ".join(sorted(allow_dists))
+    if policy.block:
+        facts["blocked"] = ", ".join(sorted(policy.block))
+    if policy.allow_dists is not None:
+        facts["allowed"] = ", ".join(sorted(policy.allow_dists))
     return facts

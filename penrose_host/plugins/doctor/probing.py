@@ -37,7 +37,7 @@ class Probe:
     hint: str | None = None
     #: Of the import alone, beyond what the host itself imports; None where it never ended.
     seconds: float | None = None
-    #: Top-level packages that the import brought in.
+    #: Top-level packages that were imported with it.
     imports: tuple[str, ...] = ()
     api_version: int | None = None
     traceback: str | None = None

@@ -30,8 +30,8 @@ class TensorflowExecutor(Executor):
     api_version = 1
     Options = TensorflowOptions
     capabilities = frozenset({Capability.SINGLE_WORKER})
-    embeddings = ("tfplus",)
-    options_of = ("torch",)
+    default_embedding = "hashing"
+    options_schema = "named-models"
 
     _learner: Learner
     #: What `TF_CONFIG` was before; in a tuple, because it may not have been set.

@@ -22,8 +22,8 @@ class TorchExecutor(Executor):
     api_version = 1
     Options = TorchOptions
     capabilities = frozenset({Capability.SINGLE_WORKER})
-    embeddings = ("tfplus",)
-    options_of = ("tensorflow",)
+    default_embedding = "hashing"
+    options_schema = "named-models"
 
     _learner: Learner
 

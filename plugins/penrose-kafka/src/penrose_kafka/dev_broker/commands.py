@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from penrose_host.cli.common import add_traceback
 from penrose_kafka.topic_names import is_topic_name
 
 __all__ = ["add_arguments"]
@@ -40,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", metavar="P", type=_port, help="where to listen; tansu only, and chooses it; default: a free port"
     )
     dev.add_argument("--json", action="store_true", help="print one line of JSON instead: address, server, topics")
-    add_traceback(dev)
     dev.set_defaults(command=_dev)
 
 

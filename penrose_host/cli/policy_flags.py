@@ -1,25 +1,17 @@
-"""Flags that several commands share."""
+"""`--block` and `--allow-dist`: which of the installed plugins a command may use."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from penrose_host.errors import ConfigError
 
-__all__ = ["add_option", "add_restrictions", "add_traceback", "allowed_dists", "blocked"]
+if TYPE_CHECKING:
+    from penrose_host.plugins.selection import SelectionPolicy
 
-
-def add_traceback(parser: argparse._ActionsContainer) -> None:
-    """`--traceback`, which every command has."""
-    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
-
-
-def add_option(parser: argparse._ActionsContainer, example: str) -> None:
-    """`-o`, for commands that take values of a job."""
-    parser.add_argument(
-        "-o", "--option", metavar="A.B=VALUE", action="append", default=[], help=f"set one value, as in {example}"
-    )
+__all__ = ["add_restrictions", "policy_of"]
 
 
 def add_restrictions(parser: argparse._ActionsContainer, *, nested: bool = False) -> None:
@@ -43,15 +35,16 @@ def add_restrictions(parser: argparse._ActionsContainer, *, nested: bool = False
     )
 
 
-def blocked(options: argparse.Namespace) -> list[str]:
-    """What `--block` and PENROSE_BLOCK forbid; one adds to the other."""
-    return [*options.block, *getattr(options, "nested_block", ()), *_listed("PENROSE_BLOCK")]
+def policy_of(options: argparse.Namespace) -> SelectionPolicy:
+    """What `--block` and PENROSE_BLOCK together forbid, and `--allow-dist`, or else PENROSE_ALLOW_DIST, allows.
 
+    `options` of a command without these flags: the variables alone. Raises ConfigError.
+    """
+    from penrose_host.plugins.selection import SelectionPolicy
 
-def allowed_dists(options: argparse.Namespace) -> list[str] | None:
-    """What `--allow-dist`, or else PENROSE_ALLOW_DIST, allows; None: everything."""
-    flags = [*options.allow_dist, *getattr(options, "nested_allow_dist", ())]
-    return flags or _listed("PENROSE_ALLOW_DIST") or None
+    given = vars(options)
+    block, allow = ([*given.get(flag, ()), *given.get(f"nested_{flag}", ())] for flag in ("block", "allow_dist"))
+    return SelectionPolicy([*block, *_listed("PENROSE_BLOCK")], allow or _listed("PENROSE_ALLOW_DIST") or None)
 
 
 def _listed(variable: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a plugin raises at run that is no error of Penrose's own: told with its name, distribution and place."""
+"""What a plugin raises at run that is no error of Penrose's own: shown with its name, distribution and place."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.cli.common import add_option, add_restrictions, allowed_dists, blocked
+from penrose_host.cli.policy_flags import add_restrictions, policy_of
 
 if TYPE_CHECKING:
     from penrose_host.config.resolve import Resolved
     from penrose_host.monitoring.terminal import LogFormat
 
-__all__ = ["add_job", "add_log_format", "load_job", "log_format"]
+__all__ = ["add_job", "add_log_format", "add_option", "add_output", "load_job", "log_format"]
 
 _LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "text", "json")
 
@@ -32,8 +32,25 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(prog=parser.prog)
 
 
-def load_job(options: argparse.Namespace) -> Resolved:
-    """The job that these flags, the variables and the file make. Raises ConfigError, PluginError."""
+def add_option(parser: argparse._ActionsContainer, example: str) -> None:
+    """`-o`, for commands that take values of a job."""
+    parser.add_argument(
+        "-o", "--option", metavar="A.B=VALUE", action="append", default=[], help=f"set one value, as in {example}"
+    )
+
+
+def add_output(group: argparse._ActionsContainer, *, output: str, purpose: str, replace: str) -> None:
+    """`--output`, `--checkpoint` and `--replace`, for commands that make something of a checkpoint."""
+    group.add_argument("--output", metavar="DIR", type=Path, required=True, help=output)
+    group.add_argument("--checkpoint", metavar="ID", help=f"the checkpoint to {purpose} (default: the newest)")
+    group.add_argument("--replace", action="store_true", help=replace)
+
+
+def load_job(options: argparse.Namespace, *, fresh: bool = False) -> Resolved:
+    """The job that these flags, the variables and the file make; `fresh`: for a run that starts anew.
+
+    Raises ConfigError, PluginError.
+    """
     from penrose_host.config.layers import Flags
     from penrose_host.config.resolve import load
     from penrose_host.errors import ConfigError
@@ -49,15 +66,15 @@ def load_job(options: argparse.Namespace) -> Resolved:
         run_dir=options.run_dir,
     )
     try:
-        return load(options.job, flags, block=blocked(options), allow_dists=allowed_dists(options))
+        return load(options.job, flags, policy=policy_of(options), fresh=fresh)
     except ConfigError as error:
         missing = [place for place, fault in error.faults if fault == "is missing"]
         if options.job is not None or not missing:
             raise
         # Flags and variables alone can make a job; who gave no file has most likely forgotten it.
-        told = [("JOB", f"a job file is expected (flags and variables do not say: {', '.join(missing)})")]
-        told += [fault for fault in error.faults if fault[1] != "is missing"]
-        raise ConfigError(told, hint=_how_to_give_a_job(options.prog)) from error
+        faults = [("JOB", f"a job file is expected (flags and variables do not say: {', '.join(missing)})")]
+        faults += [fault for fault in error.faults if fault[1] != "is missing"]
+        raise ConfigError(faults, hint=_how_to_give_a_job(options.prog)) from error
 
 
 def _how_to_give_a_job(command: str) -> str:
