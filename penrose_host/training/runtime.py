@@ -170,6 +170,7 @@ class HostRuntime(Runtime):
             # Only now, when nothing more can be found wrong: newer checkpoints are left behind from here on, and what a
             # job leaves out is as in this one.
             session.start()
+            self._keep_job()
             driver = PullDriver(self._resolved.job, session, source, opened.encoder, assignment, self._stop)
             with self._told(opened) as outcome:
                 outcome.append(self._end(opened, driver.run()))
