@@ -31,12 +31,8 @@ also there as attributes, for programs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from penrose_host.contracts.batch import Position
 
 __all__ = [
     "BadRow",
@@ -192,17 +188,17 @@ class TrainingError(PenroseError):
 class NonFiniteLoss(TrainingError):
     """A loss or a gradient of one training step is NaN or infinite; nothing of the step was applied."""
 
-    def __init__(self, sequence: int, losses: dict[str, float], position: Position) -> None:
+    def __init__(self, sequence: int, losses: dict[str, float], offsets: Mapping[str, int]) -> None:
         shown = ", ".join(f"{head}={loss}" for head, loss in losses.items())
         which = "a gradient" if all(map(math.isfinite, losses.values())) else "the loss"
         super().__init__(
-            f"{which} of step {sequence} is not finite ({shown}) at position {dict(position.offsets)}",
+            f"{which} of step {sequence} is not finite ({shown}) at position {dict(offsets)}",
             hint="lower the learning rate, or choose `non_finite: skip` (leave the step out) or "
             "`non_finite: rollback` (go back to the last checkpoint and leave it out)",
         )
         self.sequence = sequence
         self.losses = losses
-        self.position = position
+        self.offsets = dict(offsets)
 
 
 class CheckpointError(PenroseError):

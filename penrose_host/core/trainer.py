@@ -287,7 +287,7 @@ class Trainer:
             raise self._unfit(f"`train` gave {result!r:.80} in step {progress.sequence} instead of a StepResult")
         if not result.applied:
             if self.config.non_finite != "skip":
-                raise NonFiniteLoss(progress.sequence, dict(result.losses), position())
+                raise NonFiniteLoss(progress.sequence, dict(result.losses), position().offsets)
             progress.skipped_rows += len(batch)
             return None
         progress.trained(len(batch), result.losses)

@@ -29,7 +29,11 @@ class RollbackPolicy:
 
     def goes_back(self, error: NonFiniteLoss) -> bool:
         """Whether the run may go back for this step; it is left out from now on, if so."""
-        if not self._wanted or error.sequence in self._skip or len(self._skip) >= self._limit:
+        if not self._wanted:
+            return False
+        if error.sequence in self._skip or len(self._skip) >= self._limit:
+            times = f"{len(self._skip)} time" + ("s" if len(self._skip) > 1 else "")
+            error.hint = f"lower the learning rate: the run went back {times}, and that did not help"
             return False
         self._skip.add(error.sequence)
         return True

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from rows_support import ScribeExecutor
 from run_support import batch, final_state, make_job, predictions, reports
 
-from penrose_host import Chunk, Position, Reject
+from penrose_host import Chunk, ConfigError, ExecutorContext, NonFiniteLoss, PenroseError, Position, Reject
 from penrose_host.checkpoints import CheckpointStore
+from penrose_host.core.progress import Progress
 from penrose_host.errors import CheckpointNotFound
 from penrose_host.training.runtime import HostRuntime, run
 
@@ -127,3 +131,110 @@ def test_bad_rows_of_an_engine_are_counted_once(tmp_path: Path) -> None:
         assert operator.session.progress.bad_rows == 1
         assert operator.session.progress.rows == 4
     assert len((tmp_path / "dead-letter.jsonl").read_text().splitlines()) == 1
+
+
+# -- the same options as in a pulled run ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("until", [{"rows": 170}, {"event_time": "1970-01-01T00:00:00.000600Z"}])
+def test_until_ends_a_pushed_run_where_it_ends_a_pulled_one(tmp_path: Path, until: dict[str, Any]) -> None:
+    result = run(make_job(tmp_path / "pulled", until=until, output=OUTPUT))
+    job = make_job(tmp_path / "pushed", until=until, output=OUTPUT)
+    with HostRuntime(job).operator(source_id="memory", partitions=PARTITIONS) as operator:
+        for name, offsets in pushes():
+            if operator.done:
+                break
+            operator.process(Chunk(batch(name, offsets)))
+        assert operator.done
+        with pytest.raises(PenroseError, match="has come to its `until`"):
+            operator.process(Chunk(batch("p0", [499])))
+        assert operator.session.progress.rows == result.rows
+        operator.snapshot("end", Position("memory", {"p0": 500, "p1": 500}))
+        operator.durable()
+    assert predictions(tmp_path / "pushed") == predictions(tmp_path / "pulled")
+    assert reports(tmp_path / "pushed") == reports(tmp_path / "pulled")
+
+
+def test_the_bound_of_a_datasource_s_stream_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path, until={"stream": "now"})
+    with pytest.raises(ConfigError, match=r"until\.stream"), HostRuntime(job).operator(source_id="memory"):
+        pass
+
+
+def test_the_run_directory_has_the_job(tmp_path: Path) -> None:
+    runtime = HostRuntime(make_job(tmp_path))
+    with runtime.operator(source_id="memory"):
+        assert yaml.safe_load((tmp_path / "job.yaml").read_text()) == dict(runtime.spec.job)
+
+
+def test_committing_what_was_never_snapshot_is_an_error_at_once_and_harms_nothing(tmp_path: Path) -> None:
+    with HostRuntime(make_job(tmp_path)).operator(source_id="memory") as operator:
+        operator.process(Chunk(batch("p0", list(range(50)))))
+        operator.snapshot("one", Position("memory", {"p0": 50}))
+        operator.durable()
+        with pytest.raises(CheckpointNotFound, match="unknown"):
+            operator.committed("unknown")
+        operator.snapshot("two", Position("memory", {"p0": 50}))
+        assert operator.durable() is not None
+        operator.committed("two")
+
+
+def test_the_same_process_opens_the_run_directory_again_after_a_failure(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+
+    def fail() -> None:
+        with HostRuntime(job).operator(source_id="memory") as operator:
+            operator.process(Chunk(batch("p0", list(range(50)))))
+            operator.snapshot("one", Position("memory", {"p0": 50}))
+            raise ZeroDivisionError
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+    with HostRuntime(job).operator(source_id="memory", resume_from="one") as operator:
+        operator.finish()
+        assert operator.session.progress.rows == 50
+
+
+class BreaksOnce(ScribeExecutor):
+    """Step 20 is never finite."""
+
+    def setup(self, context: ExecutorContext) -> None:
+        super().setup(context)
+        self.broken_steps = {20}
+
+
+def test_after_a_step_that_is_not_finite_the_engine_goes_back_and_the_step_is_left_out(tmp_path: Path) -> None:
+    pulled = run(make_job(tmp_path / "pulled", executor=BreaksOnce, non_finite="rollback"))
+    runtime = HostRuntime(make_job(tmp_path / "pushed", executor=BreaksOnce, non_finite="rollback"))
+    chunks = list(pushes())
+
+    def push(start: int, resume_from: str | None) -> Progress:
+        with runtime.operator(source_id="memory", partitions=PARTITIONS, resume_from=resume_from) as operator:
+            for number, (name, offsets) in list(enumerate(chunks))[start:]:
+                operator.process(Chunk(batch(name, offsets)))
+                if number == 3:
+                    operator.snapshot("four", Position("memory", {}))
+                    operator.durable()
+                    operator.committed("four")
+            operator.finish()
+            return operator.session.progress
+
+    with pytest.raises(NonFiniteLoss, match="open the operator again"):
+        push(0, None)
+    progress = push(4, "four")
+    assert progress.skipped_rows > 0
+    assert progress.rows == pulled.rows
+    assert reports(tmp_path / "pushed") == reports(tmp_path / "pulled")
+
+
+def test_going_back_is_not_recommended_to_a_run_that_went_back_already(tmp_path: Path) -> None:
+    class BreaksAlways(ScribeExecutor):
+        def setup(self, context: ExecutorContext) -> None:
+            super().setup(context)
+            self.broken_steps = set(range(1000))
+
+    with pytest.raises(NonFiniteLoss) as raised:
+        run(make_job(tmp_path, executor=BreaksAlways, non_finite="rollback"))
+    assert "`non_finite: rollback`" not in str(raised.value)
+    assert "went back" in str(raised.value)

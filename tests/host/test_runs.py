@@ -20,7 +20,17 @@ from rows_support import ScribeExecutor
 from run_support import MemorySource, final_state, make_job, predictions, reports
 from toy_table import ToyBackend
 
-from penrose_host import EncodedBatch, ExecutorContext, Position, StepInfo, StepResult, StopRequest, TableSpec
+from penrose_host import (
+    ClusterSpec,
+    EncodedBatch,
+    ExecutorContext,
+    Position,
+    Role,
+    StepInfo,
+    StepResult,
+    StopRequest,
+    TableSpec,
+)
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.embeddings.hashing import HashingBackend
 from penrose_host.errors import (
@@ -34,7 +44,7 @@ from penrose_host.errors import (
 )
 from penrose_host.monitoring.terminal import LogFormat, Terminal
 from penrose_host.storage.run_directory import locked
-from penrose_host.training.runtime import run
+from penrose_host.training.runtime import HostRuntime, run
 
 OUTPUT = {"predictions": "predictions"}
 
@@ -360,7 +370,7 @@ def test_what_the_source_raises_at_the_very_end_reaches_the_caller(tmp_path: Pat
 def test_the_last_report_tells_the_rate_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     clock = itertools.count()
     stepping = SimpleNamespace(perf_counter=lambda: float(next(clock)), time=time.time)
-    monkeypatch.setattr("penrose_host.training.session.time", stepping)
+    monkeypatch.setattr("penrose_host.training.reports.time", stepping)
     run(make_job(tmp_path, source={"rows": rows, "partitions": 1}, micro_batch={"rows": 10, "event_time": None}))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     # A second passes from report to report: the last one of 100 rows tells no more rows than the one before it.
@@ -389,3 +399,10 @@ def test_a_run_says_what_became_of_its_export(tmp_path: Path, why: str, log_form
     assert f"{text} {tmp_path / 'model'}" in line
     if log_format == "json":
         assert json.loads(line)["event"] == ("export-skipped" if why == "signal" else "exported")
+
+
+@pytest.mark.parametrize(("role", "index"), [(Role.WORKER, 0), (Role.PS, 0), (Role.EVALUATOR, 0), (Role.CHIEF, 1)])
+def test_a_role_that_the_job_does_not_have_is_refused_and_touches_nothing(tmp_path, role, index):
+    with pytest.raises(ConfigError, match=f"{role} {index}"):
+        HostRuntime(make_job(tmp_path / "run")).run_role(role, index, ClusterSpec.single())
+    assert not (tmp_path / "run").exists()

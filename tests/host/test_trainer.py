@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from rows_support import ScribeExecutor, make_rows
 
-from penrose_host.contracts.batch import Position
 from penrose_host.core.merge import Merge
 from penrose_host.core.metrics.config import MetricsConfig
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
@@ -193,7 +192,7 @@ def test_limits_stop_at_micro_batches() -> None:
 
 def test_a_gradient_that_is_not_finite_is_called_so() -> None:
     for losses, said in (({"y": 0.5}, "a gradient of step 3"), ({"y": 0.5, "z": float("nan")}, "the loss of step 3")):
-        assert str(NonFiniteLoss(3, losses, Position("s", {"p": 1}))).startswith(f"{said} is not finite (y=0.5")
+        assert str(NonFiniteLoss(3, losses, {"p": 1})).startswith(f"{said} is not finite (y=0.5")
 
 
 def test_non_finite_loss_stops_and_names_the_step_and_position() -> None:

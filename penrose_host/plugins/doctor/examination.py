@@ -10,7 +10,6 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-import penrose_host
 from penrose_host.contracts.plugin import API_VERSION
 from penrose_host.plugins.doctor.findings import Finding
 from penrose_host.plugins.doctor.installed import installed
@@ -162,7 +161,7 @@ def _facts(policy: SelectionPolicy) -> dict[str, str]:
     except Exception:  # what damaged metadata raises differs by Python version; a finding tells of it
         version = "of unknown version"
     facts = {
-        "penrose": f"{version} ({Path(penrose_host.__file__).parent}), plugin API {API_VERSION}",
+        "penrose": f"{version} ({Path(__file__).parents[2]}), plugin API {API_VERSION}",
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
         "platform": platform.platform(),
     }

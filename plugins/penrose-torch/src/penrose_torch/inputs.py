@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penrose_host import FeatureSpec
-from penrose_host.executors import Inputs, inputs
+from penrose_host import FeatureSpec, executors
+from penrose_host.executors import Inputs
 
 __all__ = ["Layout"]
 
 
-class Layout(inputs.Layout):
+class Layout(executors.Layout):
     """What the columns of a batch are, and on which device the model takes them."""
 
     def __init__(self, features: FeatureSpec, device: torch.device) -> None:
