@@ -46,8 +46,8 @@ TEST_TOOLS = (
     "editables>=0.5",
     "uv>=0.9",
 )
-#: Two test files at a time: most tests keep one processor busy.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+#: Test files side by side, in the order of `tests/conftest.py`. One more than processors: tests of Kafka mostly wait.
+SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("ray", "apache-beam")
 
