@@ -17,10 +17,11 @@ from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.model_fn.embedded_columns import EmbeddedColumns
 from penrose_tensorflow.model_fn.estimator import EstimatorSpec, ModeKeys
 from penrose_tensorflow.model_fn.layer_updates import updates_of_layers
+from penrose_tensorflow.model_fn.random_draws import with_counted_draws
 from penrose_tensorflow.model_fn.shared_variables import SharedVariables
 from penrose_tensorflow.named_columns import NamedColumns, NamedServing, taken
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
-from penrose_tensorflow.random_operations import kinds, random_operations, with_counted_draws
+from penrose_tensorflow.random_operations import kinds, random_operations
 from penrose_tensorflow.runtime import eager
 from penrose_tensorflow.serving.servable import Servable
 from penrose_tensorflow.tensors import tensor

@@ -14,7 +14,7 @@ __all__ = ["with_counted_draws"]
 def with_counted_draws(function: Any, steps: tf.Variable) -> Any:
     """The same function, its draws decided by the value of `steps`, an int64, when it is called."""
     graph = function.graph.as_graph_def()
-    seeds = {}
+    seeds: dict[str, int] = {}
     for node in reached(graph, function):
         if node.op in STATELESS:
             name = f"draws_{len(seeds)}"
