@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +21,6 @@ __all__ = ["PartitionedSource"]
 _AS_BEFORE = "give the datasource the options that it had, or start a new run in another run directory"
 
 
-@dataclass(slots=True)
-class _Assigned:
-    """An assigned partition: its number among all, the offset where reading goes on, and the one behind its end."""
-
-    number: int
-    next: int
-    end: int | None
-
-
 class PartitionedSource(DataSource):
     """Reads partitions by turns; a source says which there are, where each ends, and what its rows are.
 
@@ -40,9 +30,11 @@ class PartitionedSource(DataSource):
 
     def __init__(self, options: BaseModel) -> None:
         super().__init__(options)
-        # Two underscores: attributes of a source that is built on this one may have any name.
-        self.__assigned: dict[str, _Assigned] = {}
-        self.__paused: frozenset[str] = frozenset()
+        # Of the assigned partitions.
+        self._next_offsets: dict[str, int] = {}
+        self._ends: dict[str, int | None] = {}
+        self._numbers: dict[str, int] = {}
+        self._paused: frozenset[str] = frozenset()
 
     @abstractmethod
     def end(self, partition: str) -> int | None:
@@ -69,12 +61,12 @@ class PartitionedSource(DataSource):
     @property
     def next_offsets(self) -> Mapping[str, int]:
         """Assigned partition → the offset where reading goes on."""
-        return MappingProxyType({name: assigned.next for name, assigned in self.__assigned.items()})
+        return MappingProxyType(self._next_offsets)
 
     def open(self, assignment: Mapping[str, int | None]) -> None:
         numbers = {name: number for number, name in enumerate(self.partitions())}
         for name, offset in assignment.items():
-            if name in self.__assigned:
+            if name in self._next_offsets:
                 continue
             if name not in numbers:
                 shown = ", ".join([*itertools.islice(numbers, 8), *(["…"] if len(numbers) > 8 else [])])
@@ -88,51 +80,58 @@ class PartitionedSource(DataSource):
                     f"partition {name!r} of the stream {self.source_id!r} cannot start at offset {offset}{ends}",
                     hint=_AS_BEFORE,
                 )
-            self.__assigned[name] = _Assigned(numbers[name], start, end)
+            self._next_offsets[name], self._ends[name], self._numbers[name] = start, end, numbers[name]
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - rows are always there
         from penrose_host.formats.batches import with_origin
 
-        unfinished = self.__assigned.keys() - self.ended()
+        unfinished = self._next_offsets.keys() - self._finished()
         if not unfinished:
             raise EndOfStream
-        ready = unfinished - self.__paused
+        ready = unfinished - self._paused
         if not ready:
             return None
         name = min(ready, key=self._order)
-        assigned = self.__assigned[name]
-        rows = self.rows(name, assigned.next, max_rows)
+        offset = self._next_offsets[name]
+        rows = self.rows(name, offset, max_rows)
         if not rows.num_rows:
             raise SourceError(
-                f"partition {name!r} of the stream {self.source_id!r} gave no rows at offset {assigned.next}, "
-                f"before its end at {assigned.end}",
+                f"partition {name!r} of the stream {self.source_id!r} gave no rows at offset {offset}, "
+                f"before its end at {self._ends[name]}",
                 partition=name,
-                offset=assigned.next,
+                offset=offset,
                 hint="rows of a stream stay where they are: put back what was deleted, or start a new run",
             )
-        batch = with_origin(rows, name, assigned.next)
-        assigned.next = batch.column(OFFSET)[-1].as_py() + 1
+        batch = with_origin(rows, name, offset)
+        self._next_offsets[name] = batch.column(OFFSET)[-1].as_py() + 1
         return Chunk(batch)
 
     def pause(self, partitions: Collection[str]) -> None:
-        self.__paused = frozenset(partitions)
+        self._paused = frozenset(partitions)
 
-    def ended(self) -> set[str]:
-        return {name for name, assigned in self.__assigned.items() if assigned.next == assigned.end}
+    def ended(self) -> Collection[str]:
+        return self._finished()
 
     def lag(self) -> Lag | None:
         """How many offsets are left; None where a partition never ends, or none is open."""
         left: dict[str, int] = {}
-        for name, assigned in self.__assigned.items():
-            if assigned.end is None:
+        for name, offset in self._next_offsets.items():
+            if (end := self._ends[name]) is None:
                 return None
-            left[name] = assigned.end - assigned.next
+            left[name] = end - offset
         return Lag(rows=sum(left.values()), partitions=left) if left else None
 
     def close(self) -> None:
         """Forget what was open; a source that holds files or connections closes them too."""
-        self.__assigned.clear()
+        self._next_offsets.clear()
+
+    def _finished(self) -> set[str]:
+        """Partitions that were read to their end."""
+        return {
+            name
+            for name, offset in self._next_offsets.items()
+            if (end := self._ends[name]) is not None and offset >= end
+        }
 
     def _order(self, name: str) -> tuple[Any, int]:
-        assigned = self.__assigned[name]
-        return self.turn(name, assigned.next), assigned.number
+        return self.turn(name, self._next_offsets[name]), self._numbers[name]

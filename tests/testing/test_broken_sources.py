@@ -45,7 +45,7 @@ class Stamped(ToySource):
     content: ClassVar[int] = 0
 
     def stamps(self) -> Mapping[str, str]:
-        return dict.fromkeys(self._next, str(self.content))
+        return dict.fromkeys(self._next_offsets, str(self.content))
 
     def expect(self, stamps: Mapping[str, str]) -> None:
         for name, stamp in stamps.items():
@@ -58,12 +58,14 @@ class Endless(ToySource):
 
     capabilities = ToySource.capabilities | {Capability.UNBOUNDED}
 
-    def _over(self) -> set[str]:
+    def _finished(self) -> set[str]:
         return set()
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
         paused = self._paused
-        self._paused |= {name for name, offset in self._next.items() if name == "p2" or offset >= self.options.rows}
+        self._paused |= {
+            name for name, offset in self._next_offsets.items() if name == "p2" or offset >= self.options.rows
+        }
         try:
             return super().read(max_rows, timeout)
         finally:
@@ -177,7 +179,7 @@ class StartsAThreadWhenMade(ToySource):
 class RenamesTheStream(ToySource):
     @property
     def source_id(self) -> str:
-        return f"toy {len(self._next)}"
+        return f"toy {len(self._next_offsets)}"
 
 
 @breaks("partitions_are_named_once_each")
@@ -197,6 +199,11 @@ class Reworked(ToySource):
         raise NotImplementedError
 
 
+def with_offsets(batch: pa.RecordBatch, offsets: pa.Array) -> pa.RecordBatch:
+    """The batch with other offsets."""
+    return batch.set_column(batch.schema.get_field_index("_offset"), "_offset", offsets)
+
+
 @breaks(
     "each_chunk_says_where_its_rows_stand",
     "commit_never_precedes_the_manifest",
@@ -204,7 +211,7 @@ class Reworked(ToySource):
 )
 class GivesSmallOffsets(Reworked):
     def rework(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.set_column(1, "_offset", batch.column("_offset").cast(pa.int32()))
+        return with_offsets(batch, batch.column("_offset").cast(pa.int32()))
 
 
 @breaks("offsets_ascend_and_stand_once")
@@ -215,7 +222,7 @@ class CountsFromBelowZero(Reworked):
         super().open({name: None if offset is None else offset + 1 for name, offset in assignment.items()})
 
     def rework(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.set_column(1, "_offset", pc.subtract(batch.column("_offset"), 1))
+        return with_offsets(batch, pc.subtract(batch.column("_offset"), 1))
 
 
 @breaks("a_chunk_is_no_longer_than_asked_for")
@@ -238,7 +245,7 @@ class LosesWhatIsLeftOver(ToySource):
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
         chunk = super().read(max_rows, timeout)
         if chunk is not None and max_rows == 1:
-            self._next[chunk.batch.column(0)[0].as_py()] += 1
+            self._next_offsets[chunk.batch.column("_partition")[0].as_py()] += 1
         return chunk
 
 
@@ -248,7 +255,7 @@ class LosesWhatIsLeftOver(ToySource):
 )
 class DependsOnTheAssignment(Reworked):
     def rework(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.append_column("workers", pa.array([len(self._next)] * batch.num_rows))
+        return batch.append_column("workers", pa.array([len(self._next_offsets)] * batch.num_rows))
 
 
 @breaks("resume_gives_the_next_rows_exactly")
@@ -260,14 +267,14 @@ class GoesBackAtOddOffsets(ToySource):
 @breaks("a_larger_assignment_adds_partitions_and_goes_on_with_the_others")
 class StartsOthersAnew(ToySource):
     def open(self, assignment: Mapping[str, int | None]) -> None:
-        self._next = {}
+        self._next_offsets = {}
         super().open(assignment)
 
 
 @breaks("a_larger_assignment_adds_partitions_and_goes_on_with_the_others")
 class OpensOnce(ToySource):
     def open(self, assignment: Mapping[str, int | None]) -> None:
-        if not self._next:
+        if not self._next_offsets:
             super().open(assignment)
 
 
@@ -297,7 +304,7 @@ class LosesRowsOfPaused(ToySource):
     def pause(self, partitions: Collection[str]) -> None:
         super().pause(partitions)
         for name in partitions:
-            self._next[name] += 1
+            self._next_offsets[name] += 1
 
 
 @breaks("paused_partitions_give_no_rows_and_lose_none", "a_partition_ends_by_itself")
@@ -312,7 +319,7 @@ class EndsWhenPaused(ToySource):
 @breaks("a_partition_ends_by_itself")
 class EndsTogether(ToySource):
     def ended(self) -> Collection[str]:
-        return self._over() if len(self._over()) == len(self._next) else ()
+        return self._finished() if len(self._finished()) == len(self._next_offsets) else ()
 
 
 @breaks("a_partition_ends_by_itself", "the_end_of_the_stream_is_told")
@@ -324,7 +331,7 @@ class NeverSaysWhatEnded(ToySource):
 @breaks("the_end_of_the_stream_is_told")
 class EndsTooEarly(ToySource):
     def ended(self) -> Collection[str]:
-        return {name for name, offset in self._next.items() if offset >= 14}
+        return {name for name, offset in self._next_offsets.items() if offset >= 14}
 
 
 @breaks("the_end_of_the_stream_is_told")
@@ -344,7 +351,7 @@ class EndsOnlyOnce(ToySource):
 @breaks("lag_counts_down_to_nothing")
 class CountsRowsNotLeft(ToySource):
     def lag(self) -> Lag:
-        return Lag(rows=sum(self._next.values()))
+        return Lag(rows=sum(self._next_offsets.values()))
 
 
 # -- opening and closing -----------------------------------------------------------------------------
@@ -384,7 +391,7 @@ class DoesNotKnowItsStamps(Stamped):
 @breaks("stamps_are_known_again")
 class StampsWithNumbers(Stamped):
     def stamps(self) -> Mapping[str, Any]:
-        return dict.fromkeys(self._next, self.content)
+        return dict.fromkeys(self._next_offsets, self.content)
 
     def expect(self, stamps: Mapping[str, Any]) -> None:
         super().expect({name: str(stamp) for name, stamp in stamps.items()})
@@ -405,7 +412,7 @@ class ClosesOnce(ToySource):
     closed = False
 
     def close(self) -> None:
-        if self.closed and self._next:
+        if self.closed and self._next_offsets:
             raise RuntimeError("closed already")
         self.closed = True
 
@@ -439,7 +446,7 @@ class LeavesAFileOpen(ToySource):
 class CommitsWhatItReads(ToySource):
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
         chunk = super().read(max_rows, timeout)
-        self.commit(Position(self.source_id, self._next))
+        self.commit(Position(self.source_id, self._next_offsets))
         return chunk
 
 
@@ -449,7 +456,7 @@ class CommitsByItself(ToySource):
 
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
         chunk = super().read(max_rows, timeout)
-        self.broker.update(self._next)
+        self.broker.update(self._next_offsets)
         return chunk
 
 
@@ -460,5 +467,5 @@ class SkipsARowInLargeReads(ToySource):
     def read(self, max_rows: int, timeout: float) -> Chunk | None:
         self.reads += 1
         if max_rows > 10_000 and self.reads == 2:
-            self._next["p1"] += 1
+            self._next_offsets["p1"] += 1
         return super().read(max_rows, timeout)

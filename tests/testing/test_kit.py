@@ -166,7 +166,7 @@ def test_a_source_without_rows_shows_nothing() -> None:
 def test_a_stream_that_neither_goes_on_nor_ends_is_told_of() -> None:
     class Silent(ToySource):
         def read(self, max_rows: int, timeout: float) -> Any:
-            return None if len(self._over()) == len(self._next) else super().read(max_rows, timeout)
+            return None if len(self.ended()) == len(self.next_offsets) else super().read(max_rows, timeout)
 
     class Mine(DataSourceContract):
         patience = 0.1
