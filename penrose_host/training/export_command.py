@@ -13,7 +13,7 @@ from penrose_host.checkpoints.reading import read_checkpoint
 from penrose_host.contracts.cluster import Role
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
 from penrose_host.core.partition_names import Names
-from penrose_host.core.progress import NEVER
+from penrose_host.core.report_figures import report_figures
 from penrose_host.core.trainer_state import read_progress
 from penrose_host.delivery.export import export
 from penrose_host.monitoring.events import Events, Exported, Listener
@@ -72,18 +72,9 @@ def export_checkpoint(
 
 
 def _figures(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a report of that instant says, but for what belongs to the clock: rows, metrics, position."""
+    """What a report of that instant says, but for what belongs to the clock, and which checkpoint it is."""
     progress = read_progress(checkpoint.reader(Role.CHIEF, 0, "trainer"), Names())
     metrics = ProgressiveMetrics([label.name for label in job.features.labels], job.metrics)
     metrics.restore(checkpoint.reader(Role.CHIEF, 0, "metrics"))
-    return {
-        "rows": progress.rows,
-        "trained_rows": progress.trained_rows,
-        "bad_rows": progress.bad_rows,
-        "skipped_rows": progress.skipped_rows,
-        "steps": progress.sequence,
-        **metrics.values(),
-        "event_time": None if progress.clock == NEVER else progress.clock,
-        "position": dict(progress.position().offsets),
-        "checkpoint": checkpoint.manifest.id,
-    }
+    figures = report_figures(progress, metrics, progress.bad_rows, progress.position())
+    return figures | {"checkpoint": checkpoint.manifest.id}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.core.progress import NEVER
+from penrose_host.core.report_figures import report_figures
 from penrose_host.monitoring.events import BadRows, Events, Reported
 
 if TYPE_CHECKING:
@@ -86,18 +86,10 @@ class Reports:
 
     def _figures(self, bad_rows: int, position: Position) -> dict[str, Any]:
         """What a report says of this instant, but for what belongs to the clock."""
-        progress = self._progress
         return {
-            "rows": progress.rows,
-            "trained_rows": progress.trained_rows,
+            **report_figures(self._progress, self._metrics, bad_rows, position),
             "waiting_rows": len(self._trainer.waiting),
-            "bad_rows": bad_rows,
-            "skipped_rows": progress.skipped_rows,
-            "steps": progress.sequence,
-            **self._metrics.values(),
-            "loss": progress.mean_loss(),
-            "event_time": None if progress.clock == NEVER else progress.clock,
-            "position": dict(position.offsets),
+            "loss": self._progress.mean_loss(),
         }
 
     def _rate(self, rows: int, now: float) -> float:

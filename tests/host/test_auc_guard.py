@@ -14,7 +14,7 @@ from rows_support import ScribeExecutor
 from run_support import FEATURES, make_job, selected
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.errors import ExportDenied, PluginBroken
+from penrose_host.errors import CheckpointError, ExportDenied, PenroseError, PluginBroken
 from penrose_host.hooks.auc_guard import FILE, AucGuard
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind
@@ -92,6 +92,17 @@ def test_a_run_that_has_ended_may_be_started_again_and_one_that_was_denied_stays
     with pytest.raises(ExportDenied):
         run(job(tmp_path, Bad))
     assert run(job(tmp_path, Bad, max_drop=1.0)).metrics["auc"] == 0.0
+
+
+def test_a_full_disk_is_told_as_what_it_keeps_from_being_remembered(tmp_path):
+    guard = AucGuard(AucGuard.Options())
+    guard.exported({"auc": 0.7}, tmp_path)
+    (tmp_path / f"{FILE}.tmp").symlink_to("/dev/full")
+    with pytest.raises(PenroseError, match=f"cannot remember this export in .*{FILE}: No space left") as caught:
+        guard.exported({"auc": 0.8}, tmp_path)
+    assert not isinstance(caught.value, CheckpointError)
+    assert "checkpoint" not in str(caught.value)
+    assert marks(tmp_path)["total"]["last"] == 0.7
 
 
 def test_the_last_export_can_be_the_mark_instead_of_the_best(tmp_path):
