@@ -34,7 +34,9 @@ from .contracts.executor import (
     ListFeature as ListFeature,
 )
 from .contracts.hooks import Deny as Deny, HookPlugin as HookPlugin, hookimpl as hookimpl
+from .contracts.operator import Operator as Operator
 from .contracts.plugin import API_VERSION as API_VERSION, Capability as Capability, Plugin as Plugin
+from .contracts.run_spec import PluginRef as PluginRef, RunSpec as RunSpec
 from .contracts.sink import Sink as Sink
 from .contracts.snapshots import (
     Buffer as Buffer,
@@ -68,10 +70,11 @@ from .errors import (
     TrainingError as TrainingError,
     WrongStream as WrongStream,
 )
+from .monitoring.events import Event as Event, Events as Events, Listener as Listener
+from .monitoring.terminal import Terminal as Terminal
 from .plugins.selection import SelectionPolicy as SelectionPolicy
 from .replays import load_plan as load_plan, replay as replay
-from .training.export_command import Exported as Exported, export_checkpoint as export_checkpoint
-from .training.push_driver import Operator as Operator
+from .training.export_command import ExportedFiles as ExportedFiles, export_checkpoint as export_checkpoint
 from .training.runtime import HostRuntime as HostRuntime, run as run
 from .training.scoring import score as score
 from .training.signals import StopRequest as StopRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Tests of one process use TensorFlow and PyTorch's compiler, in any order: the compiler's triton must be loaded first
+# (builds of PyTorch without CUDA have none).
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # A shell starts background jobs with SIGINT ignored, and processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,8 +3,8 @@
 ::
 
     checkpoints/
-        epochs/00000002.json     each life of the run claims the next epoch, and says where it resumed
-        00000012-e2/             sequence and epoch: two processes never write into one folder
+        epochs/00000002.json     who starts or resumes the run claims the next epoch, and says after which checkpoint
+        00000012-e2/             number and epoch: two processes never write into one folder
             chief-0/…            the files of one role (its fragment)
             chief-0/fragment.json
             manifest.json        written last: every file of every fragment, with length and digest
@@ -14,6 +14,15 @@
 from penrose_host.checkpoints.background import Checkpointer
 from penrose_host.checkpoints.fragments import FragmentWriter
 from penrose_host.checkpoints.manifest import CheckpointInfo, Manifest
+from penrose_host.checkpoints.retention import Retention
 from penrose_host.checkpoints.store import Checkpoint, CheckpointStore
 
-__all__ = ["Checkpoint", "CheckpointInfo", "CheckpointStore", "Checkpointer", "FragmentWriter", "Manifest"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointInfo",
+    "CheckpointStore",
+    "Checkpointer",
+    "FragmentWriter",
+    "Manifest",
+    "Retention",
+]

@@ -1,4 +1,4 @@
-"""The lives of a run: each claims the next epoch, and says after which checkpoint it goes on. The last owns the run."""
+"""Epochs: who starts or resumes a run claims the next one, and says after which checkpoint. The last owns the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from penrose_host.checkpoints.manifest import canonical
 from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound, Fenced
-from penrose_host.storage.durable_files import sync_folder, write_failed, write_file
+from penrose_host.storage.durable_files import make_folder, sync_folder, write_file
+from penrose_host.storage.write_errors import write_errors
 
 __all__ = ["Epochs", "is_id", "parse_id", "superseded"]
 
@@ -20,16 +21,16 @@ _ID = re.compile(r"(\d{8,})-e(\d+)")
 
 
 class Epochs:
-    """One small file for each life, made once and never changed. `mine` is 0 before `claim`."""
+    """One small file for each epoch, made once and never changed. `own` is 0 before `claim`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.mine = 0
+        self.own = 0
         self._claim = b""
         self._known: dict[int, int] = {}
 
     def read(self) -> Mapping[int, int]:
-        """Epoch → the sequence number after which its life went on. Raises CheckpointDamaged."""
+        """Epoch → the number of the checkpoint that it resumed from, 0 for none. Raises CheckpointDamaged."""
         epochs = {}
         for path in self.folder.glob("*.json"):
             try:
@@ -44,16 +45,17 @@ class Epochs:
             raise _unknown_history(self._path(min(missing)), "is gone")
         return epochs
 
-    def claim(self, sequence: int, origin: str | None) -> int:
+    def claim(self, number: int, origin: str | None) -> int:
         """Take the run over, going on from the checkpoint `origin`; returns the new epoch. Raises CheckpointError."""
-        body = canonical({"resumed_after": sequence, "from": origin, "owner": secrets.token_hex(8)})
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        body = canonical({"resumed_after": number, "from": origin, "owner": secrets.token_hex(8)})
+        with write_errors(CheckpointError, self.folder):
+            make_folder(self.folder)
             epoch = max(self.read(), default=0) + 1
             while True:
                 draft = self.folder / f"claim-{os.getpid()}-{epoch}.tmp"
                 try:
-                    write_file(draft, body)
+                    with write_errors(CheckpointError, draft):
+                        write_file(draft, body)
                     # A hard link fails where the name exists: two claimers never get one epoch.
                     os.link(draft, self._path(epoch))
                     break
@@ -63,24 +65,20 @@ class Epochs:
                 finally:
                     draft.unlink(missing_ok=True)
             sync_folder(self.folder)
-        except OSError as error:
-            raise write_failed(self.folder, error) from error
-        self.mine, self._claim = epoch, body
+        self.own, self._claim = epoch, body
         return epoch
 
     def sweep(self) -> None:
         """Remove drafts that killed processes left: of epochs that are taken, so that no living claim needs them."""
         for draft in self.folder.glob("claim-*.tmp"):
             match = _DRAFT.fullmatch(draft.name)
-            if match is not None and int(match[1]) <= self.mine:
-                try:
+            if match is not None and int(match[1]) <= self.own:
+                with write_errors(CheckpointError, draft, doing="remove"):
                     draft.unlink(missing_ok=True)
-                except OSError as error:
-                    raise write_failed(draft, error) from error
 
     def check_owner(self) -> None:
         """Raises Fenced where another process has claimed the run since, CheckpointError where the run is gone."""
-        own = self._path(self.mine)
+        own = self._path(self.own)
         try:
             newest = max((int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit()), default=0)
             still = own.read_bytes() == self._claim
@@ -90,9 +88,9 @@ class Epochs:
                 path=own,
                 hint="put the run directory back, or start the run anew",
             ) from error
-        if newest != self.mine or not still:
+        if newest != self.own or not still:
             raise Fenced(
-                f"this process owns epoch {self.mine} of {self.folder.parent}, "
+                f"this process owns epoch {self.own} of {self.folder.parent}, "
                 f"but another process has taken over (epoch {newest})",
                 path=self.folder,
                 hint="another process runs this job now; this one must stop",
@@ -108,7 +106,7 @@ def is_id(name: str) -> bool:
 
 
 def parse_id(id: str) -> tuple[int, int]:
-    """Sequence number and epoch. Raises CheckpointNotFound for what is no id."""
+    """Number and epoch. Raises CheckpointNotFound for what is no id."""
     match = _ID.fullmatch(id)
     if match is None:
         raise CheckpointNotFound(f"{id!r} is no checkpoint id", hint="an id looks like 00000012-e1")
@@ -116,9 +114,9 @@ def parse_id(id: str) -> tuple[int, int]:
 
 
 def superseded(id: str, epochs: Mapping[int, int]) -> bool:
-    """Whether a later life of the run went on from before this checkpoint."""
-    sequence, epoch = parse_id(id)
-    return any(later > epoch and sequence > after for later, after in epochs.items())
+    """Whether a later epoch resumed from an earlier checkpoint than this one."""
+    number, epoch = parse_id(id)
+    return any(later > epoch and number > after for later, after in epochs.items())
 
 
 def _resumed_after(data: bytes) -> int:

@@ -12,7 +12,8 @@ from penrose_host.checkpoints.manifest import canonical
 from penrose_host.contracts.cluster import Role
 from penrose_host.contracts.snapshots import Buffer, CheckpointReader, FileRef, SnapshotRef, SnapshotWriter
 from penrose_host.errors import CheckpointDamaged, CheckpointError
-from penrose_host.storage.durable_files import sync_folder, write_failed, write_file
+from penrose_host.storage.durable_files import sync_folder, write_file
+from penrose_host.storage.write_errors import write_errors
 
 __all__ = ["FragmentWriter", "PartReader", "read_fragment", "read_verified"]
 
@@ -36,7 +37,7 @@ class FragmentWriter:
     def add(self, name: str, data: Buffer | Iterable[Buffer]) -> None:
         """A new file of this fragment. Raises CheckpointError."""
         path = f"{self._prefix}/{self._new(name)}"
-        length, digest = write_file(self._folder / path, data)
+        length, digest = self._write(path, data)
         self._files[name] = FileRef(self._checkpoint, path, length, digest)
 
     def reuse(self, name: str, ref: FileRef) -> None:
@@ -50,18 +51,20 @@ class FragmentWriter:
         """Write `fragment.json` and make all names durable; returns `<role>-<index>/<name>` → file, itself too."""
         listing = {name: _plain(ref) for name, ref in sorted(self._files.items())}
         path = f"{self._prefix}/{FRAGMENT}"
-        length, digest = write_file(self._folder / path, canonical(listing))
-        try:
+        length, digest = self._write(path, canonical(listing))
+        with write_errors(CheckpointError, self._folder):
             # Of the files written here only: where every file of a part is reused, it has no folder here.
             own = [Path(ref.path) for ref in self._files.values() if ref.checkpoint == self._checkpoint]
             for folder in {parent for file in [*own, Path(path)] for parent in file.parents}:
                 sync_folder(self._folder / folder)
             sync_folder(self._folder.parent)
-        except OSError as error:
-            raise write_failed(self._folder, error) from error
         files = {f"{self._prefix}/{name}": ref for name, ref in self._files.items()}
         files[path] = FileRef(self._checkpoint, path, length, digest)
         return files
+
+    def _write(self, path: str, data: Buffer | Iterable[Buffer]) -> tuple[int, str]:
+        with write_errors(CheckpointError, self._folder / path):
+            return write_file(self._folder / path, data)
 
     def _new(self, name: str) -> str:
         if not _NAME.fullmatch(name) or name == FRAGMENT:

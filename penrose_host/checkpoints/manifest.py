@@ -28,7 +28,7 @@ class CheckpointInfo:
     """One line of `penrose checkpoints list`; `bytes` counts reused files too, `created` is Unix time in seconds."""
 
     id: str
-    sequence: int
+    number: int
     epoch: int
     created: float
     rows: int
@@ -42,7 +42,7 @@ class Manifest:
     """`files`: `<role>-<index>/<part>/<name>` → where its bytes are. `job`: what the state depends on."""
 
     id: str
-    sequence: int
+    number: int
     epoch: int
     created: float
     rows: int
@@ -55,7 +55,7 @@ class Manifest:
         """The short form."""
         total = sum(ref.bytes for ref in self.files.values())
         return CheckpointInfo(
-            self.id, self.sequence, self.epoch, self.created, self.rows, total, self.position, self.external_id
+            self.id, self.number, self.epoch, self.created, self.rows, total, self.position, self.external_id
         )
 
     def encode(self) -> bytes:
@@ -63,7 +63,7 @@ class Manifest:
         body = {
             "format": FORMAT,
             "id": self.id,
-            "sequence": self.sequence,
+            "number": self.number,
             "epoch": self.epoch,
             "created": self.created,
             "rows": self.rows,
@@ -92,7 +92,7 @@ class Manifest:
                 )
             manifest = cls(
                 id=body["id"],
-                sequence=int(body["sequence"]),
+                number=int(body["number"]),
                 epoch=int(body["epoch"]),
                 created=float(body["created"]),
                 rows=int(body["rows"]),

@@ -1,10 +1,10 @@
-"""The folder of checkpoints of one run: claiming it, finding, verifying, committing and retiring."""
+"""The checkpoints of one run: finding, verifying, claiming, writing, and removing old ones."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from penrose_host.contracts.batch import Position
 from penrose_host.contracts.cluster import Role
 from penrose_host.contracts.snapshots import CheckpointReader, FileRef
 from penrose_host.errors import CheckpointDamaged, CheckpointError, CheckpointNotFound
-from penrose_host.storage.durable_files import digest_file, hint_of, write_atomic, write_failed
+from penrose_host.storage.durable_files import digest_file, write_atomic
+from penrose_host.storage.write_errors import write_errors
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
@@ -47,13 +48,13 @@ class CheckpointStore:
 
     @property
     def epoch(self) -> int:
-        """This process's own, 0 before it has claimed one."""
-        return self._epochs.mine
+        """The epoch that `claim` took, 0 before."""
+        return self._epochs.own
 
     # -- finding ----------------------------------------------------------------------------------
 
     def ids(self) -> Sequence[str]:
-        """Every checkpoint of the run's line, oldest first, readable or not: what no later life left behind."""
+        """Every checkpoint that no later epoch left behind, oldest first, readable or not."""
         epochs = self._epochs.read()
         return [f.name for f in self._folders() if (f / MANIFEST).exists() and not superseded(f.name, epochs)]
 
@@ -73,11 +74,11 @@ class CheckpointStore:
 
     def check_latest(self) -> None:
         """Raises CheckpointDamaged where the last checkpoint that was finished has lost its manifest."""
-        named = self._named()
-        while named and named not in self.ids() and not superseded(named, self._epochs.read()):
-            before, named = named, self._named()
-            if named == before:  # it was not replaced while we looked
-                raise damaged(self.root / named / MANIFEST, "it is gone, though this checkpoint was finished")
+        latest = self._latest_id()
+        while latest and latest not in self.ids() and not superseded(latest, self._epochs.read()):
+            before, latest = latest, self._latest_id()
+            if latest == before:  # it was not replaced while we looked
+                raise damaged(self.root / latest / MANIFEST, "it is gone, though this checkpoint was finished")
 
     def open(self, id: str) -> Checkpoint:
         """The checkpoint `id` (or its external id), lengths verified.
@@ -112,29 +113,25 @@ class CheckpointStore:
         """Take the run over: whoever owned it can no longer commit. Returns the new epoch. Raises CheckpointError."""
         if restored_from is None:
             return self._epochs.claim(0, None)
-        return self._epochs.claim(restored_from.manifest.sequence, restored_from.manifest.id)
+        return self._epochs.claim(restored_from.manifest.number, restored_from.manifest.id)
 
     def sweep(self) -> None:
-        """Remove what earlier lives of the run left unfinished; for who has claimed it. Raises CheckpointError."""
+        """Remove what earlier epochs left unfinished; for who has claimed the run. Raises CheckpointError."""
         self._epochs.sweep()
         epochs = self._epochs.read()
         for folder in self._folders():
             if not (folder / MANIFEST).exists() and superseded(folder.name, epochs):
-                try:
+                with write_errors(CheckpointError, folder, doing="remove the unfinished checkpoint"):
                     shutil.rmtree(folder)
-                except OSError as error:
-                    raise _cannot_remove(folder, error) from error
 
-    def begin(self, sequence: int) -> Path:
-        """The folder of a new checkpoint, empty. Raises Fenced or CheckpointError."""
+    def begin(self, number: int) -> Path:
+        """Make the folder of a new checkpoint, which replaces whatever has its name. Raises Fenced, CheckpointError."""
         self._epochs.check_owner()
-        folder = self.root / f"{sequence:08d}-e{self.epoch}"
-        try:
+        folder = self.root / f"{number:08d}-e{self.epoch}"
+        with write_errors(CheckpointError, folder):
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-        except OSError as error:
-            raise write_failed(folder, error) from error
         return folder
 
     def fragment(self, folder: Path, role: Role, index: int) -> FragmentWriter:
@@ -153,37 +150,39 @@ class CheckpointStore:
     ) -> Manifest:
         """Write the manifest: from here on the checkpoint exists. Raises Fenced or CheckpointError."""
         self._epochs.check_owner()
-        sequence, epoch = parse_id(folder.name)
-        manifest = Manifest(folder.name, sequence, epoch, time.time(), rows, position, files, job, external_id)
-        write_atomic(folder / MANIFEST, manifest.encode())
-        write_atomic(self.root / LATEST, f"{folder.name}\n".encode())
+        number, epoch = parse_id(folder.name)
+        manifest = Manifest(folder.name, number, epoch, time.time(), rows, position, files, job, external_id)
+        for path, data in ((folder / MANIFEST, manifest.encode()), (self.root / LATEST, f"{folder.name}\n".encode())):
+            with write_errors(CheckpointError, path):
+                write_atomic(path, data)
         return manifest
 
-    def retain(self, keep: int, *, pinned: str | None = None) -> None:
-        """Remove all but the newest `keep` checkpoints and the pinned one: the unfinished, the superseded too.
+    def retain(self, newest: int, *, pinned: str | None = None) -> None:
+        """Remove all but so many of the newest checkpoints and the pinned one: unfinished and superseded ones too.
 
-        A file lives as long as any kept manifest lists it, whichever checkpoint it was written for.
+        A file stays as long as any kept manifest lists it, whichever checkpoint it was written for. Where something
+        cannot be removed, all else is; then CheckpointError names the first such folder. Raises CheckpointDamaged
+        where a kept manifest cannot be read: nothing is removed then.
         """
-        kept = set(self.ids()[-keep:])
+        kept = set(self.ids()[-newest:])
         if pinned is not None:
             kept.add(self._resolve(pinned))
         needed = {self.root / r.checkpoint / r.path for id in kept for r in self._manifest(id).files.values()}
+        failures: list[CheckpointError] = []
         for folder in self._folders():
             if folder.name in kept:
                 continue
             try:
-                # The manifest goes first: a checkpoint without one does not exist.
-                (folder / MANIFEST).unlink(missing_ok=True)
-                for path in sorted(folder.rglob("*"), reverse=True):
-                    if path.is_dir():
-                        if not any(path.iterdir()):
-                            path.rmdir()
-                    elif path not in needed:
-                        path.unlink()
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+                _remove_all_but(needed, folder)
             except OSError as error:
-                raise _cannot_remove(folder, error) from error
+                failures.append(
+                    CheckpointError(
+                        f"cannot remove the old checkpoint {folder}: {error.strerror or error}", path=folder
+                    )
+                )
+                failures[-1].__cause__ = error
+        if failures:
+            raise failures[0]
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -192,18 +191,18 @@ class CheckpointStore:
             return []
         return sorted((p for p in self.root.iterdir() if is_id(p.name)), key=lambda p: parse_id(p.name))
 
-    def _named(self) -> str:
+    def _latest_id(self) -> str:
         """The id that LATEST names; empty where there is no such file. Raises CheckpointDamaged."""
         path = self.root / LATEST
         try:
-            named = path.read_bytes().decode("ascii", "replace").strip()
+            latest = path.read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:
             return ""
         except OSError as error:
             raise damaged(path, error.strerror or str(error)) from error
-        if not is_id(named):
+        if not is_id(latest):
             raise damaged(path, "its content is not what was written")
-        return named
+        return latest
 
     def _manifest(self, id: str) -> Manifest:
         path = self.root / id / MANIFEST
@@ -240,7 +239,15 @@ class CheckpointStore:
         )
 
 
-def _cannot_remove(folder: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(
-        f"cannot remove the old checkpoint {folder}: {error.strerror or error}", path=folder, hint=hint_of(error)
-    )
+def _remove_all_but(needed: Collection[Path], folder: Path) -> None:
+    """Remove a checkpoint's files, but for those that others need. Raises OSError."""
+    # The manifest goes first: a checkpoint without one does not exist.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in needed:
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()

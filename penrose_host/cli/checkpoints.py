@@ -112,7 +112,7 @@ def _as_json(id: str, info: CheckpointInfo | CheckpointDamaged) -> dict[str, Any
         return {"id": id, "damaged": info.message}
     return {
         "id": id,
-        "sequence": info.sequence,
+        "number": info.number,
         "epoch": info.epoch,
         "created": _time(info),
         "rows": info.rows,

@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.terminal import Terminal
     from penrose_host.plugins.attribution import attributed
     from penrose_host.training.export_command import export_checkpoint
 
-    display, chosen = Display(format), options.checkpoint
+    terminal, chosen = Terminal(format), options.checkpoint
     with attributed(resolved.plugins):
         exported = export_checkpoint(
-            resolved, options.output, checkpoint=chosen, replace=options.replace, display=display
+            resolved, options.output, checkpoint=chosen, replace=options.replace, listeners=[terminal]
         )
     print(f"checkpoint {exported.checkpoint} ({exported.rows:,} rows) is exported to {exported.directory}")
     print(table(["BYTES", "FILE"], [[f"{size:,}", name] for name, size in exported.files.items()]))

@@ -30,15 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _predict(options: argparse.Namespace) -> int:
     format = log_format(options)
     resolved = load_job(options)
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.events import Noted
+    from penrose_host.monitoring.terminal import Terminal
     from penrose_host.plugins.attribution import attributed
     from penrose_host.training.scoring import score
 
-    display, chosen = Display(format), options.checkpoint
+    terminal, chosen = Terminal(format), options.checkpoint
     with attributed(resolved.plugins):
-        scored = score(resolved, options.output, checkpoint=chosen, replace=options.replace, display=display)
+        scored = score(resolved, options.output, checkpoint=chosen, replace=options.replace, listeners=[terminal])
     facts = {"reason": scored.reason, "rows": scored.rows, "bad_rows": scored.bad_rows, "output": str(scored.output)}
-    display.note(_summary(scored), "ended", **facts, **scored.metrics)
+    terminal(Noted("ended", _summary(scored), {**facts, **scored.metrics}))
     return 0
 
 

@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     format = log_format(options)
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.events import Noted
+    from penrose_host.monitoring.terminal import Terminal
     from penrose_host.plugins.attribution import attributed
     from penrose_host.replays import load_plan, replay
 
@@ -64,11 +65,11 @@ def _replay(options: argparse.Namespace) -> int:
         bad_rows=options.bad_rows,
         policy=policy_of(options),
     )
-    display = Display(format)
+    terminal = Terminal(format)
     with attributed(plan.plugins):
-        done = replay(plan, display=display)
+        done = replay(plan, listeners=[terminal])
     facts = {"reason": done.reason, "rows": done.rows, "bad_rows": done.bad_rows, "event_time": done.event_time}
-    display.note(_summary(done), "ended", **facts)
+    terminal(Noted("ended", _summary(done), {**facts}))
     return 0
 
 

@@ -27,15 +27,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(resolved.to_yaml(), end="")
         return 0
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.terminal import Terminal
     from penrose_host.plugins.attribution import attributed
     from penrose_host.training.runtime import run
 
-    display = Display(format)
+    terminal = Terminal(format)
     try:
         with attributed(resolved.plugins):
-            result = run(resolved, resume_from=options.resume_from, fresh=options.fresh, display=display)
-        display.ended(result)
+            run(resolved, resume_from=options.resume_from, fresh=options.fresh, listeners=[terminal])
     finally:
-        display.close()
+        terminal.close()
     return 0

@@ -104,12 +104,14 @@ class DataSource(Plugin, ABC):
     def commit(self, position: Position) -> None:
         """The checkpoint with this position is durable. Called after that, never before."""
 
-    def dead_letters(self, letters: Sequence[Reject]) -> None:
-        """Bad rows that the run has come to, under `bad_rows: dead-letter`; they are in its `dead-letter.jsonl`.
+    def dead_letters(self, rejects: Sequence[Reject]) -> None:
+        """Store bad rows that the run has come to, under `bad_rows: dead-letter`; they are in its `dead-letter.jsonl`.
 
-        For sources that have a place of their own for them. Called behind the checkpoint that covers them, in order
-        within each partition; on return they are durable there. After a crash some come again: at least once.
+        For sources that have a place of their own for them, and whose instance declares `Capability.DEAD_LETTERS`: no
+        other is asked. Called behind the checkpoint that covers the rows, in order within each partition; on return
+        they are durable there. After a crash some come again: at least once. Raises `SinkError`.
         """
+        raise NotImplementedError
 
     def compact(self, position: Position) -> Position:
         """The same position without partitions that can never be read again (an endless file stream).

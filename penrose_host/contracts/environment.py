@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from penrose_host.contracts.plugin import Plugin
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
     from penrose_host.contracts.batch import Position
     from penrose_host.contracts.cluster import ClusterSpec, Role
-    from penrose_host.training.push_driver import Operator
+    from penrose_host.contracts.operator import Operator
+    from penrose_host.contracts.run_spec import RunSpec
 
 __all__ = ["Environment", "RunResult", "Runtime"]
 
@@ -37,15 +37,12 @@ class RunResult:
 
 
 class Runtime(ABC):
-    """All that an environment needs of the host: which roles there are, and how to be one of them."""
-
-    @abstractmethod
-    def roles(self) -> Mapping[Role, int]:
-        """How many processes of each role the job asks for."""
+    """All that an environment needs of the host: how to be one of the roles that the run spec names."""
 
     @abstractmethod
     def run_role(self, role: Role, index: int, cluster: ClusterSpec) -> RunResult:
-        """Be this role until the job ends; blocks. Raises what ended it otherwise."""
+        """Be this role until the job ends; blocks. Raises what ended it otherwise, ConfigError for a role that the
+        job does not have."""
 
     @abstractmethod
     def operator(
@@ -62,5 +59,5 @@ class Environment(Plugin, ABC):
     """Decides where the roles of a job run."""
 
     @abstractmethod
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
-        """Run the job to its end and return the chief's result."""
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
+        """Run the job to its end and return the chief's result. `spec` is what `runtime` would run, as data."""

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from penrose_host.contracts.plugin import Plugin
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
     from penrose_host.contracts.environment import RunResult
+    from penrose_host.contracts.run_spec import RunSpec
 
 __all__ = ["Deny", "HookPlugin", "HookSpecs", "hookimpl"]
 
@@ -48,8 +48,8 @@ class HookSpecs:
     """Observers return nothing, and one that raises is reported and stops nothing. Gates are all asked."""
 
     @hookspec
-    def run_started(self, job: Job, run_dir: Path) -> None:
-        """A run begins, or resumes, in `run_dir`."""
+    def run_started(self, spec: RunSpec, run_dir: Path) -> None:
+        """A run begins, or resumes, in `run_dir`; `spec.job` is the job with every default, secrets masked."""
 
     @hookspec
     def run_ended(self, result: RunResult | None, error: BaseException | None) -> None:

@@ -21,6 +21,7 @@ class Capability(Enum):
     SEEK = "seek"  # a datasource that can be opened at any position it ever gave
     UNBOUNDED = "unbounded"  # a datasource that never ends by itself
     COMMIT = "commit"  # a datasource that wants to be told which position is durable
+    DEAD_LETTERS = "dead-letters"  # a datasource that has a place of its own for bad rows
     SINGLE_WORKER = "single-worker"  # an executor whose state cannot be shared by several workers
 
 

@@ -76,12 +76,14 @@ class Merge:
         for name in partitions:
             self._buffers.pop(name, None)
 
-    def idle(self, seconds: float, silent: Collection[str] = ()) -> frozenset[str]:
-        """Wait no longer for partitions that were silent for this long, or will be; returns all such partitions."""
-        now = time.monotonic()
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> bool:
+        """Wait no longer for partitions that were silent for this long, or will be; False where nothing changes."""
+        now, changed = time.monotonic(), False
         for buffer in self._buffers.values():
-            buffer.idle = not buffer.rows and (now - buffer.heard >= seconds or buffer.name in silent)
-        return frozenset(name for name, buffer in self._buffers.items() if buffer.idle)
+            # Once let go of, a partition stays so until it gives rows.
+            if not (buffer.idle or buffer.rows) and (now - buffer.heard >= seconds or buffer.name in silent):
+                buffer.idle = changed = True
+        return changed
 
     def pending(self) -> list[Rows]:
         """Rows that arrived and have not been taken, in order within each partition."""

@@ -94,10 +94,12 @@ class Trainer:
             self._ended = True
         self._refill()
 
-    def idle(self, seconds: float, silent: Collection[str] = ()) -> None:
-        """Wait no longer for partitions that were silent for this long, or will be."""
-        if self.merge.idle(seconds, silent):
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> bool:
+        """Wait no longer for partitions that were silent for this long, or will be; False where nothing changes."""
+        changed = self.merge.idle(seconds, silent)
+        if changed:
             self._refill()
+        return changed
 
     def process(self, rows: Rows) -> None:
         """Take rows and work through every micro-batch that is complete with them."""

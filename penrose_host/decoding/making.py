@@ -22,19 +22,26 @@ _DECODERS = {
 }
 
 
-def make_decoder(options: DecoderOptions, *, schemas: Callable[[int], str] | None = None, state: str = "") -> Decoder:
+def make_decoder(
+    options: DecoderOptions,
+    *,
+    plugin: str | None = None,
+    schemas: Callable[[int], str] | None = None,
+    state: str = "",
+) -> Decoder:
     """The decoder of these options.
 
-    `schemas`: id → Avro schema as JSON text (a registry); a KeyError makes a message a bad row, other errors pass
-    through. `state`: what `Decoder.state` gave, to go on with the same columns. Raises SourceError where a schema is
-    missing or cannot be read, WrongStream where `state` does not go with the options.
+    `plugin`: the datasource that decodes, which errors name. `schemas`: id → Avro schema as JSON text (a registry); a
+    KeyError makes a message a bad row, other errors pass through. `state`: what `Decoder.state` gave, to go on with
+    the same columns. Raises SourceError where a schema is missing or cannot be read, WrongStream where `state` does not
+    go with the options.
     """
     columns = Columns(options, state)
     if options.format == "avro":
         from penrose_host.decoding.avro.messages import AvroDecoder
         from penrose_host.decoding.avro.schemas import schema_source
 
-        return AvroDecoder(options, columns, schema_source(options, schemas))
+        return AvroDecoder(options, columns, schema_source(options, schemas, plugin))
     module, _, name = _DECODERS[options.format].partition(":")
     made: Decoder = getattr(importlib.import_module(f"penrose_host.decoding.{module}"), name)(options, columns)
     return made

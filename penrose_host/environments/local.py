@@ -11,8 +11,8 @@ from penrose_host.contracts.environment import Environment
 from penrose_host.errors import ConfigError
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
     from penrose_host.contracts.environment import RunResult, Runtime
+    from penrose_host.contracts.run_spec import RunSpec
 
 __all__ = ["LocalEnvironment"]
 
@@ -27,9 +27,9 @@ class LocalEnvironment(Environment):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def run(self, job: Job, runtime: Runtime) -> RunResult:  # noqa: ARG002 - the runtime knows the job
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
         """Be the chief until the job ends. Raises `ConfigError` for a job of several processes."""
-        roles = {role: count for role, count in runtime.roles().items() if count}
+        roles = {role: count for role, count in spec.roles.items() if count}
         if roles != {Role.CHIEF: 1}:
             asked = ", ".join(f"{count} {role}" for role, count in roles.items()) or "no process"
             raise ConfigError(

@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from penrose_host.datasources.files.parts import none_of_the_columns
 from penrose_host.formats.batches import one_batch
 from penrose_host.formats.casting import cast_text
 
 if TYPE_CHECKING:
-    from penrose_host.datasources.files.listing import DataFile
+    from penrose_host.errors import SourceError
     from penrose_host.formats.csv_dialect import CsvDialect
 
 __all__ = ["CsvParser", "infer_csv", "split_fields"]
@@ -38,10 +37,18 @@ class CsvParser:
     """See `Parser`."""
 
     def __init__(
-        self, names: list[str], schema: pa.Schema, options: CsvDialect, delimiter: str, file: DataFile | None = None
+        self,
+        names: list[str],
+        schema: pa.Schema,
+        options: CsvDialect,
+        delimiter: str,
+        unrelated: SourceError | None = None,
     ) -> None:
-        """`names`: the columns of a row; `schema`: those to give; `file`: to name where none of these is there."""
-        self._file = file
+        """`names`: the columns of a row; `schema`: those to give; `unrelated`: the error where none of these is there.
+
+        Who reads knows what to call it: a file's rows and a message's are parsed alike.
+        """
+        self._unrelated = unrelated
         self._names = names
         self._schema = schema
         self._parse = _parse_options(options.quote, delimiter)
@@ -55,8 +62,8 @@ class CsvParser:
         )
 
     def parse(self, data: bytes) -> tuple[pa.RecordBatch, dict[int, str]]:
-        if self._file is not None and not self._wanted:
-            raise none_of_the_columns(self._file, self._schema)
+        if self._unrelated is not None and not self._wanted:
+            raise self._unrelated
         text = _read(data, self._names, self._parse, self._convert)
         faults: dict[int, str] = {}
         columns = []

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penrose_host.contracts.hooks import Deny, HookPlugin, hookimpl
 from penrose_host.contracts.plugin import API_VERSION
+from penrose_host.errors import PenroseError
 from penrose_host.storage.durable_files import write_atomic
 
 __all__ = ["AucGuard"]
@@ -75,7 +76,14 @@ class AucGuard(HookPlugin):
         marks = _remembered(run_dir / FILE)
         best = max(auc, marks.get(self._key, {}).get("best", auc))
         marks[self._key] = {"last": auc, "best": best}
-        write_atomic(run_dir / FILE, json.dumps(marks, indent=2).encode())
+        file = run_dir / FILE
+        try:
+            write_atomic(file, json.dumps(marks, indent=2).encode())
+        except OSError as error:
+            raise PenroseError(
+                f"cannot remember this export in {file}: {error.strerror or error}",
+                hint="the next export is compared with what stands there",
+            ) from error
 
     @property
     def _key(self) -> str:

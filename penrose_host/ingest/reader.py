@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from penrose_host.contracts.batch import Position, Reject
 from penrose_host.contracts.datasource import EndOfStream, Lag
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from penrose_host.contracts.batch import Chunk
     from penrose_host.contracts.datasource import DataSource
     from penrose_host.core.rows import Rows
-    from penrose_host.outputs.dead_letter_outbox import Outbox
+    from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
 
 __all__ = ["Delivery", "Encoder", "Reader"]
 
@@ -66,7 +68,6 @@ class Reader:
         self, source: DataSource, encoder: Encoder, assignment: Mapping[str, int | None], *, chunk_rows: int = 0
     ) -> None:
         """`source` is opened on the thread; so errors of opening come from `get` too."""
-        self.lag: Lag | None = None
         self._source = source
         self._encoder = encoder
         self._assignment = dict(assignment)
@@ -75,7 +76,10 @@ class Reader:
         self._deliveries: deque[Delivery] = deque()
         self._bytes = 0
         self._read_rows = 0
+        # What the source said last of how far reading is behind, and what was read since: in all, and by partition.
+        self._lag: Lag | None = None
         self._lag_at = 0
+        self._read_since: Counter[str] = Counter()
         self._calls: deque[Callable[[], None]] = deque()
         self._error: BaseException | None = None
         self._late_error: BaseException | None = None
@@ -99,18 +103,39 @@ class Reader:
                 raise self._error
             return None
 
+    @property
+    def empty(self) -> bool:
+        """Whether everything that was read has been handed over."""
+        with self._changed:
+            return not self._deliveries
+
+    @property
+    def lag(self) -> Lag | None:
+        """How far reading is behind now: what the source said last, less what was read since; None where unknown."""
+        with self._changed:
+            lag, since = self._lag, dict(self._read_since)
+            read = self._read_rows - self._lag_at
+        if lag is None:
+            return None
+        return Lag(
+            rows=None if lag.rows is None else max(lag.rows - read, 0),
+            seconds=lag.seconds,
+            partitions={name: max(rows - since.get(name, 0), 0) for name, rows in lag.partitions.items()},
+        )
+
     def rows_behind(self, scored: int) -> int | None:
         """Rows of the stream that were not scored, where `scored` were of those handed over; None where unknown."""
-        if self.lag is None or self.lag.rows is None:
-            return None
-        return max(self.lag.rows + self._lag_at - scored, 0)
+        with self._changed:
+            if self._lag is None or self._lag.rows is None:
+                return None
+            return max(self._lag.rows + self._lag_at - scored, 0)
 
     def commit(self, position: Position) -> None:
         """Tell the source, soon, that this position is durable."""
         self._call(lambda: self._source.commit(position))
 
-    def send(self, outbox: Outbox, length: int) -> None:
-        """Have the letters before `length` sent, soon."""
+    def send(self, outbox: DeadLetterOutbox, length: int) -> None:
+        """Have the dead letters before `length` sent, soon."""
         self._call(lambda: outbox.send(length))
 
     def pause(self, partitions: Collection[str]) -> None:
@@ -169,14 +194,15 @@ class Reader:
                 # It may be the first answer: the end comes with what nobody was told yet.
                 last = frozenset(self._source.ended()) - ended
                 told = _changed(stamps, self._source.stamps())
+                self._survey()
                 self._deliver(Delivery(ended=last, stamps=told, end_of_stream=True))
                 self._serve_calls()
                 return
             rows, rejects = self._encoder.encode(chunk) if chunk is not None else (None, ())
             assigned: frozenset[str] = frozenset()
-            if time.monotonic() - surveyed >= SURVEY_SECONDS:
+            due = time.monotonic() - surveyed >= SURVEY_SECONDS
+            if due:
                 surveyed = time.monotonic()
-                self.lag, self._lag_at = self._source.lag(), self._read_rows
                 assigned = self._new_partitions()
             now_ended = frozenset(self._source.ended())
             now_stamps = dict(self._source.stamps())
@@ -195,6 +221,15 @@ class Reader:
             ended, stamps = now_ended, now_stamps
             if delivery != Delivery():
                 self._deliver(delivery)
+            if due:
+                self._survey()  # only now: what the source says counts what it just gave as read
+
+    def _survey(self) -> None:
+        """Ask the source how far reading is behind."""
+        lag = self._source.lag()
+        with self._changed:
+            self._lag, self._lag_at = lag, self._read_rows
+            self._read_since.clear()
 
     def _new_partitions(self) -> frozenset[str]:
         if Capability.UNBOUNDED not in self._source.capabilities:
@@ -248,7 +283,11 @@ class Reader:
         with self._changed:
             self._deliveries.append(delivery)
             self._bytes += delivery.nbytes
-            self._read_rows += len(delivery.rows) if delivery.rows is not None else 0
+            if (rows := delivery.rows) is not None:
+                self._read_rows += len(rows)
+                counts = np.bincount(rows.partition, minlength=len(rows.names)).tolist()
+                self._read_since.update({name: n for name, n in zip(rows.names, counts, strict=False) if n})
+            self._read_since.update(reject.partition for reject in delivery.rejects)
             self._changed.notify_all()
 
 

@@ -1,8 +1,8 @@
 """Bad rows on their way out of the run: what stands in `dead-letter.jsonl` goes to the datasource's own place too.
 
-The file is cut back to the checkpoint after a crash, so a letter leaves only behind the checkpoint that covers it.
-How far they have left is kept beside the file. Between a letter's leaving and that note a crash sends it again:
-at least once, in the file's order.
+The file is cut back to the checkpoint after a crash, so a dead letter is sent only once the checkpoint that covers it
+is durable. How many bytes of the file were sent stands beside it, in `dead-letter.sent`. Where a process dies after
+sending and before that is written, they are sent again: at least once, in the file's order.
 """
 
 from __future__ import annotations
@@ -11,32 +11,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from penrose_host.errors import CheckpointDamaged
-from penrose_host.outputs.dead_letters import read_letter
-from penrose_host.storage.run_directory import keep
+from penrose_host.contracts.plugin import Capability
+from penrose_host.errors import CheckpointDamaged, RunDirectoryError
+from penrose_host.outputs.dead_letters import read_dead_letter
+from penrose_host.storage.durable_files import write_atomic
+from penrose_host.storage.write_errors import write_errors
 
 if TYPE_CHECKING:
     from penrose_host.contracts.batch import Reject
+    from penrose_host.contracts.datasource import DataSource
 
-__all__ = ["Outbox"]
+__all__ = ["DeadLetterOutbox"]
 
 #: So many bytes of the file are sent at a time, and a line more.
 AT_ONCE = 4 << 20
 
 
-class Outbox:
+class DeadLetterOutbox:
     """Sends the lines of one file, in order; `send` returns once they are durable where they go."""
 
     def __init__(self, path: Path, send: Callable[[Sequence[Reject]], None]) -> None:
         """`path`: the run's `dead-letter.jsonl`."""
         self._path = path
-        self._noted = path.with_name("dead-letter.sent")
+        self._sent_path = path.with_name("dead-letter.sent")
         self._send = send
 
+    @classmethod
+    def open(cls, path: Path, source: DataSource, length: int) -> DeadLetterOutbox | None:
+        """The outbox of a run that goes on with `length` bytes; None where the source has no place for dead letters.
+
+        Raises RunDirectoryError.
+        """
+        outbox = cls(path, source.dead_letters)
+        outbox.reset(length)
+        return outbox if Capability.DEAD_LETTERS in source.capabilities else None
+
     def reset(self, length: int) -> None:
-        """The file was cut to `length`: what an older life sent beyond comes again. Raises RunDirectoryError."""
+        """The file was cut to `length`: what was sent beyond comes again. Raises RunDirectoryError."""
         if self._sent() > length:
-            self._note(length)
+            self._remember(length)
 
     def send(self, length: int) -> None:
         """Send what stands before `length` and was not sent. Raises what sending raises, RunDirectoryError."""
@@ -57,18 +70,19 @@ class Outbox:
                         path=self._path,
                         hint="put the file back, or use another --run-dir",
                     )
-                self._send([read_letter(line) for line in lines.split(b"\n")[:-1]])
+                self._send([read_dead_letter(line) for line in lines.split(b"\n")[:-1]])
                 sent += len(lines)
-                self._note(sent)
+                self._remember(sent)
 
     def _sent(self) -> int:
         try:
-            return max(int(self._noted.read_text()), 0)
+            return max(int(self._sent_path.read_text()), 0)
         except (FileNotFoundError, ValueError):  # the machine died over it: all are sent again
             return 0
 
-    def _note(self, length: int) -> None:
-        keep(self._noted, f"{length}\n")
+    def _remember(self, length: int) -> None:
+        with write_errors(RunDirectoryError, self._sent_path):
+            write_atomic(self._sent_path, b"%d\n" % length)
 
 
 def _begins_a_line(file: BinaryIO, place: int) -> bool:

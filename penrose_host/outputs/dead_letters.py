@@ -1,7 +1,7 @@
 """`dead-letter.jsonl`: every bad row, with the reason, once the run has come to it.
 
 A bad row is met long before the rows in front of it are scored, and there may be any number of them. Until its
-turn comes its letter is held, by partition, in a little memory and beyond that in an unnamed file.
+turn comes its dead letter is held, by partition, in a little memory and beyond that in an unnamed file.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
 from penrose_host.contracts.batch import Reject
+from penrose_host.errors import RunDirectoryError
 from penrose_host.outputs.lines import LinesFile
-from penrose_host.storage.run_directory import cannot_write
+from penrose_host.storage.write_errors import write_errors
 
-__all__ = ["DeadLetters", "read_letter"]
+__all__ = ["DeadLetters", "read_dead_letter"]
 
-#: Letters of a partition that are held in memory, in bytes; and how many are moved at a time.
+#: Bytes of a partition's dead letters that are held in memory; and how many dead letters are moved at a time.
 HELD_BYTES = 256 << 10
 AT_ONCE = 1024
 
 
 class DeadLetters:
-    """The file, and what is held for it. Where the job does not want letters, nothing is kept and the file is empty."""
+    """The file, and what is held for it. Where the job wants no dead letters, nothing is kept and the file is empty."""
 
     def __init__(self, path: Path, length: int = 0, *, wanted: bool = True) -> None:
         """Go on behind the first `length` bytes; nothing is changed before `cut`. Raises CheckpointDamaged."""
         self._lines = LinesFile(path, length)
         self._wanted = wanted
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _PartitionQueue] = {}
 
     @property
     def length(self) -> int:
@@ -46,13 +47,11 @@ class DeadLetters:
         """Bad rows that were met, and come behind those of their partition that are held. Raises RunDirectoryError."""
         if not self._wanted:
             return
-        try:
+        with write_errors(RunDirectoryError, self._lines.path):
             for reject in sorted(rejects, key=lambda reject: reject.offset):
                 if reject.partition not in self._held:
-                    self._held[reject.partition] = _Held(self._lines.path.parent)
-                self._held[reject.partition].add(_letter(reject))
-        except OSError as error:
-            raise cannot_write(self._lines.path, error) from error
+                    self._held[reject.partition] = _PartitionQueue(self._lines.path.parent)
+                self._held[reject.partition].add(_line(reject))
 
     def release(self, settled: Iterable[tuple[str, int]]) -> None:
         """The run has come to the first so many bad rows of these partitions. Raises RunDirectoryError."""
@@ -60,12 +59,10 @@ class DeadLetters:
             return
         for partition, count in settled:
             held = self._held[partition]
-            try:
+            with write_errors(RunDirectoryError, self._lines.path):
                 for _ in range(0, count, AT_ONCE):
                     self._lines.write(held.take(min(AT_ONCE, count)))
                     count -= AT_ONCE
-            except OSError as error:
-                raise cannot_write(self._lines.path, error) from error
             if held.count == 0:
                 self._held.pop(partition).close()
 
@@ -80,8 +77,8 @@ class DeadLetters:
             held.close()
 
 
-class _Held:
-    """The letters of one partition, first in, first out."""
+class _PartitionQueue:
+    """The dead letters of one partition that are held: lines, first in, first out."""
 
     def __init__(self, folder: Path) -> None:
         self.count = 0
@@ -90,21 +87,21 @@ class _Held:
         self._size = 0
         self._file = _spool(folder)
 
-    def add(self, letter: bytes) -> None:
+    def add(self, line: bytes) -> None:
         self._file.seek(self._size)
-        self._file.write(letter)
-        self._size += len(letter)
+        self._file.write(line)
+        self._size += len(line)
         self.count += 1
 
     def take(self, count: int) -> bytes:
-        """The next `count` letters."""
+        """The next `count` lines."""
         self._file.seek(self._read)
-        letters = b"".join(islice(self._file, count))
-        self._read += len(letters)
+        lines = b"".join(islice(self._file, count))
+        self._read += len(lines)
         self.count -= count
         if self.count and self._read > self._size // 2 > HELD_BYTES // 2:
             self._shrink()
-        return letters
+        return lines
 
     def close(self) -> None:
         self._file.close()
@@ -123,20 +120,20 @@ def _spool(folder: Path) -> SpooledTemporaryFile[bytes]:
     return SpooledTemporaryFile(max_size=HELD_BYTES, dir=str(folder))
 
 
-def read_letter(line: bytes) -> Reject:
+def read_dead_letter(line: bytes) -> Reject:
     """The bad row that a line of the file tells of, with its bytes as they were."""
-    letter = json.loads(line)
-    raw = base64.b64decode(letter["raw_base64"]) if "raw_base64" in letter else letter["raw"].encode()
-    return Reject(letter["partition"], letter["offset"], letter["reason"], raw)
+    fields = json.loads(line)
+    raw = base64.b64decode(fields["raw_base64"]) if "raw_base64" in fields else fields["raw"].encode()
+    return Reject(fields["partition"], fields["offset"], fields["reason"], raw)
 
 
-def _letter(reject: Reject) -> bytes:
-    line: dict[str, str | int] = {
+def _line(reject: Reject) -> bytes:
+    fields: dict[str, str | int] = {
         "partition": reject.partition,
         "offset": reject.offset,
         "reason": reject.reason,
         "raw": (text := reject.raw.decode("utf-8", "backslashreplace")),
     }
     if text.encode() != reject.raw:
-        line["raw_base64"] = base64.b64encode(reject.raw).decode()
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        fields["raw_base64"] = base64.b64encode(reject.raw).decode()
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import CheckpointDamaged
-from penrose_host.storage.run_directory import cannot_write
+from penrose_host.errors import CheckpointDamaged, RunDirectoryError
+from penrose_host.storage.durable_files import sync_folder
+from penrose_host.storage.write_errors import write_errors
 
 if TYPE_CHECKING:
     from io import FileIO
-
 
 __all__ = ["LinesFile"]
 
@@ -24,12 +24,8 @@ class LinesFile:
         self.path = path
         self.length = length
         self._file: FileIO | None = None
-        try:
-            found = path.stat().st_size
-        except FileNotFoundError:
-            found = 0
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        with write_errors(RunDirectoryError, path):
+            found = path.stat().st_size if path.exists() else 0
         if found < length:
             raise CheckpointDamaged(
                 f"{path} has {found} bytes, the checkpoint knows of {length}",
@@ -39,11 +35,10 @@ class LinesFile:
 
     def cut(self) -> None:
         """Cut off what the checkpoint does not know of; from now on lines can be added. Raises RunDirectoryError."""
-        try:
+        with write_errors(RunDirectoryError, self.path):
             self._file = self.path.open("ab", buffering=0)
             os.ftruncate(self._file.fileno(), self.length)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+            sync_folder(self.path.parent)
 
     def append(self, line: bytes) -> None:
         """Add a line (without its end), visible to readers at once. Raises RunDirectoryError."""
@@ -53,20 +48,16 @@ class LinesFile:
         """Add whole lines, likewise."""
         assert self._file is not None
         rest = memoryview(lines)
-        try:
+        with write_errors(RunDirectoryError, self.path):
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self.length += len(lines)
 
     def sync(self) -> None:
         """Make what was appended durable. Raises RunDirectoryError."""
         assert self._file is not None
-        try:
+        with write_errors(RunDirectoryError, self.path):
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """May be called twice."""

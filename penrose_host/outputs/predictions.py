@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penrose_host.errors import CheckpointDamaged
-from penrose_host.storage.durable_files import sync_folder
-from penrose_host.storage.run_directory import cannot_write
+from penrose_host.errors import CheckpointDamaged, RunDirectoryError
+from penrose_host.storage.durable_files import atomic_file, make_folder
+from penrose_host.storage.write_errors import write_errors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,13 +51,11 @@ class PredictionsFolder:
     def cut(self) -> None:
         """Remove the parts that the checkpoint does not know of, and drafts. Raises RunDirectoryError."""
         known = {self._path(number).name for number in range(self.parts)}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with write_errors(RunDirectoryError, self.folder):
+            make_folder(self.folder)
             for path in self.folder.glob("part-*.parquet*"):
                 if path.name not in known:
                     path.unlink()
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
 
     def append(self, rows: Rows) -> None:
         """Take scored rows; nothing but the columns that will be written is kept."""
@@ -87,24 +84,11 @@ class PredictionsFolder:
         return part
 
     def write(self, part: Part | None) -> None:
-        """Write a part that `roll` closed, durably but for its name. Raises RunDirectoryError."""
+        """Write a part that `roll` closed, durably. Raises RunDirectoryError."""
         if part is None:
             return
-        draft = part.path.with_name(part.path.name + ".tmp")
-        try:
+        with write_errors(RunDirectoryError, part.path), atomic_file(part.path) as draft:
             part.write(draft)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            draft.replace(part.path)
-        except OSError as error:
-            raise cannot_write(part.path, error) from error
-
-    def sync(self) -> None:
-        """Make the names of all parts durable. Raises RunDirectoryError."""
-        try:
-            sync_folder(self.folder)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"

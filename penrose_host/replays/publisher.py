@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penrose_host.contracts.datasource import DataSource
-from penrose_host.contracts.plugin import Capability
 from penrose_host.contracts.sink import Sink
 from penrose_host.core.merge import Merge
 from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import Progress
 from penrose_host.errors import BadRow, SinkError
-from penrose_host.ingest.reader import Delivery, Reader
+from penrose_host.ingest.feed import Feed
+from penrose_host.monitoring.events import Events, Listener, Noted
 from penrose_host.replays.pace import Pace
 from penrose_host.replays.whole import WholeRows
 from penrose_host.training.signals import StopRequest, stop_on_signals
@@ -25,12 +25,11 @@ from penrose_host.training.signals import StopRequest, stop_on_signals
 if TYPE_CHECKING:
     from penrose_host.contracts.batch import Int64
     from penrose_host.core.rows import Rows
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.ingest.reader import Delivery
     from penrose_host.replays.plan import Plan
 
 __all__ = ["Replayed", "replay"]
 
-WAIT_SECONDS = 0.1
 REPORT_SECONDS = 5.0
 #: Where so much waits for its place in the merge, nothing more is read but what it waits for.
 KEPT_BYTES = 256 << 20
@@ -49,7 +48,7 @@ class Replayed:
 
 
 def replay(
-    plan: Plan, *, display: Display | None = None, stop: StopRequest | None = None, pace: Pace | None = None
+    plan: Plan, *, listeners: Iterable[Listener] = (), stop: StopRequest | None = None, pace: Pace | None = None
 ) -> Replayed:
     """Publish the datasource's rows from its start; what was published is flushed before this returns, or raises.
 
@@ -64,9 +63,9 @@ def replay(
         sink: Sink = plan.sink.create()
         stack.callback(sink.close)
         sink.open()
-        publisher = _Publisher(plan, source, sink, pace, display)
+        publisher = _Publisher(plan, source, sink, pace, Events(listeners), stop)
         try:
-            reason = publisher.run(stop)
+            reason = publisher.run()
             sink.flush()
         except Exception as error:
             if not isinstance(error, SinkError):
@@ -82,72 +81,52 @@ def replay(
 class _Publisher:
     """One replay: rows go from the reader through the merge to the sink."""
 
-    def __init__(self, plan: Plan, source: DataSource, sink: Sink, pace: Pace | None, display: Display | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        source: DataSource,
+        sink: Sink,
+        pace: Pace | None,
+        events: Events,
+        stop: Callable[[], bool],
+    ) -> None:
         names = Names()
         self.progress = Progress(source.source_id, names)
         self._plan = plan
-        self._source = source
         self._sink = sink
         self._pace = pace
-        self._display = display
-        self._merge = Merge(plan.order, names)
+        self._events = events
+        self._stop = stop
+        self.merge = Merge(plan.order, names)
         #: Whether it matters when a row happened; otherwise nobody asks.
         self.timed = plan.order == "event_time" or pace is not None
         self._whole = WholeRows(plan.event_time if self.timed else None)
+        assignment: dict[str, int | None] = dict.fromkeys(source.partitions())
+        self._feed = Feed(source, self._whole, assignment, self, idle=plan.idle)
         self._ended = False
         self._told_at, self._told_rows = time.monotonic(), 0
 
-    def run(self, stop: Callable[[], bool]) -> str:
+    def run(self) -> str:
         """Publish until the end; returns why it came."""
-        assignment: dict[str, int | None] = dict.fromkeys(self._source.partitions())
-        self._merge.assign(assignment)
-        reader = Reader(self._source, self._whole, assignment)
-        try:
-            reason = self._pull(reader, stop)
+        with self._feed:
+            reason = self._feed.run()
             self.progress.settle(everything=self._ended)
-        except BaseException:
-            with suppress(Exception):  # whatever else goes wrong now is not why the replay ends
-                reader.close()
-            raise
-        reader.close()
         return reason
 
     def tell(self, doing: str = "published") -> None:
         """Say how far it is."""
         now, rows, bad_rows = time.monotonic(), self.progress.rows, self.progress.bad_rows
-        if self._display is not None:
-            rate = (rows - self._told_rows) / max(now - self._told_at, 1e-9)
-            bad = f" · bad rows {bad_rows:,}" if bad_rows else ""
-            text = f"{rows:>12,} rows {doing} · {rate:>9,.0f} rows/s{bad}"
-            self._display.note(text, "replaying", rows=rows, bad_rows=bad_rows)
+        rate = (rows - self._told_rows) / max(now - self._told_at, 1e-9)
+        bad = f" · bad rows {bad_rows:,}" if bad_rows else ""
+        text = f"{rows:>12,} rows {doing} · {rate:>9,.0f} rows/s{bad}"
+        self._events.tell(Noted("replaying", text, {"rows": rows, "bad_rows": bad_rows}))
         self._told_at, self._told_rows = now, rows
 
-    def _pull(self, reader: Reader, stop: Callable[[], bool]) -> str:
-        unbounded = Capability.UNBOUNDED in self._source.capabilities
-        idle = self._plan.idle / 1e6 if self._plan.idle is not None and unbounded else None
-        listening = time.monotonic()
-        while True:
-            began = time.monotonic()
-            if reason := self._work(stop):
-                return reason
-            if (now := time.monotonic()) - began > WAIT_SECONDS:
-                listening = now
-            if self._ended:
-                return "end-of-stream"
-            # What was taken since may have let a partition catch up: nothing else would ever resume it.
-            full = self._whole.nbytes > KEPT_BYTES
-            reader.pause(self._merge.holding() if full else self._merge.ahead())
-            if delivery := reader.get(WAIT_SECONDS):
-                self._accept(delivery)
-            # Who was not listened to while rows waited until they were due, or for the sink, was not silent.
-            if idle is not None and time.monotonic() - listening >= idle:
-                self._merge.idle(idle)
-            if self._tell_if_due() and unbounded:
-                reader.compact(self.progress.position())
+    # -- what the feed asks of a consumer ----------------------------------------------------------
 
-    def _accept(self, delivery: Delivery) -> None:
-        self._merge.assign(delivery.assigned)
-        self._merge.forget(delivery.forgotten)
+    def accept(self, delivery: Delivery) -> None:
+        """Take rows and rejects."""
+        self.merge.forget(delivery.forgotten)
         self.progress.forget(delivery.forgotten)
         if delivery.rejects and self._plan.bad_rows == "fail":
             bad = delivery.rejects[0]
@@ -156,29 +135,44 @@ class _Publisher:
             raise error
         self.progress.reject(delivery.rejects)
         if delivery.rows is not None:
-            self.progress.arrive(self._merge.add(delivery.rows, self.progress.clock))
-        self._merge.end(delivery.ended)
-        self._ended = delivery.end_of_stream
+            self.progress.arrive(self.merge.add(delivery.rows, self.progress.clock))
         self.progress.settle()
 
-    def _work(self, stop: Callable[[], bool]) -> str | None:
+    def end(self, partitions: Iterable[str] | None = None) -> None:
+        """These partitions have ended; None: the stream has, and nothing needs to be waited for."""
+        if partitions is None:
+            self._ended = True
+        else:
+            self.merge.end(partitions)
+
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> bool:
+        """Tell the merge."""
+        return self.merge.idle(seconds, silent)
+
+    def paused(self) -> Collection[str]:
+        """Those that ran ahead of the merge; where much is kept, all but those that it waits for."""
+        return self.merge.holding() if self._whole.nbytes > KEPT_BYTES else self.merge.ahead()
+
+    def work(self) -> str | None:
         """Publish the rows whose place is certain; returns why to stop, if so."""
+        if self._tell_if_due():
+            self._feed.compact(self.progress.position())
         limit = self._plan.rows
-        if taken := self._merge.take(everything=self._ended):
+        if taken := self.merge.take(everything=self._ended):
             rows, clocks = taken
             clocks = np.maximum.accumulate(np.maximum(clocks, self.progress.clock))
             last = len(rows) if limit is None else min(len(rows), limit - self.progress.rows)
-            if not self._publish(rows.take(slice(0, last)), clocks[:last], stop):
+            if not self._publish(rows.take(slice(0, last)), clocks[:last]):
                 return "signal"
         if limit is not None and self.progress.rows >= limit:
             return "rows"
-        return "signal" if stop() else None
+        return "signal" if self._stop() else None
 
-    def _publish(self, rows: Rows, clocks: Int64, stop: Callable[[], bool]) -> bool:
+    def _publish(self, rows: Rows, clocks: Int64) -> bool:
         """Hand rows to the sink, when they are due; False where it was to stop before the end."""
         start = 0
         while start < len(rows):
-            if stop():
+            if self._stop():
                 return False
             stop_at = min(start + BATCH_ROWS, len(rows))
             if self._pace is not None:

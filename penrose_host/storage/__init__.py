@@ -1,1 +1,1 @@
-"""The run directory, and files that a crash cannot tear."""
+"""Files that a crash cannot tear, and the run directory."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from penrose_host.errors import RunDirectoryError
-from penrose_host.storage.durable_files import hint_of
+from penrose_host.storage.durable_files import make_folder
+from penrose_host.storage.write_errors import write_errors
 
-__all__ = ["cannot_write", "keep", "locked"]
+__all__ = ["locked"]
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     The lock is the kernel's, on `lock` in there: it ends with the process, however that ends.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(run_dir)
         handle = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise RunDirectoryError(
@@ -39,29 +40,9 @@ def locked(run_dir: Path) -> Iterator[None]:
                 path=run_dir,
                 hint="wait for it or stop it, or choose another directory with --run-dir",
             ) from error
-        try:
+        with write_errors(RunDirectoryError, run_dir / "lock"):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise cannot_write(run_dir / "lock", error) from error
         yield
     finally:
         os.close(handle)
-
-
-def keep(path: Path, text: str) -> None:
-    """Write a small file of the run directory anew. Raises RunDirectoryError."""
-    draft = path.with_name(path.name + ".tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: OSError) -> RunDirectoryError:
-    """What to raise where a file of the run directory could not be written."""
-    return RunDirectoryError(f"cannot write {path}: {error.strerror or error}", path=path, hint=hint_of(error))

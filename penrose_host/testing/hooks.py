@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 from penrose_host.contracts.executor import FeatureSpec
 from penrose_host.contracts.hooks import HookPlugin
 from penrose_host.errors import ExportDenied, SourceError
-from penrose_host.monitoring.terminal import Display
+from penrose_host.monitoring.events import Event, HookFailed
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.testing.jobs import TOY_FEATURES, run_job, small_job
 from penrose_host.testing.plugins import PluginContract
@@ -105,7 +104,7 @@ class HookContract(PluginContract):
             **sections,
         )
         try:
-            run_job(job, display=failures)
+            run_job(job, listeners=[failures])
         except ExportDenied:
             pass  # a gate may be as strict as it likes
         except SourceError:
@@ -115,15 +114,15 @@ class HookContract(PluginContract):
             raise _raising(hook, error)
 
 
-class _Failures(Display):
-    """Shows nothing, and keeps what observers raised."""
+class _Failures:
+    """Listens for what observers raised, and keeps it."""
 
     def __init__(self) -> None:
-        super().__init__("text", io.StringIO())
         self.seen: list[tuple[str, Exception]] = []
 
-    def hook_failed(self, plugin: str, hook: str, error: Exception) -> None:  # noqa: ARG002 - there is one plugin
-        self.seen.append((hook, error))
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, HookFailed):
+            self.seen.append((event.hook, event.error))
 
 
 def _raising(hook: str, error: Exception) -> Broken:

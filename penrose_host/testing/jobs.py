@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from penrose_host.contracts.environment import Environment, RunResult
 from penrose_host.contracts.executor import Executor, FeatureSpec
 from penrose_host.contracts.plugin import Plugin
 from penrose_host.environments.local import LocalEnvironment
-from penrose_host.monitoring.terminal import Display
+from penrose_host.monitoring.events import Listener
 from penrose_host.plugins.index import Kind, Record
 from penrose_host.plugins.selected import Selected
 from penrose_host.testing.promises import Broken
@@ -63,13 +63,13 @@ def small_job(
     )
 
 
-def run_job(job: Resolved, seconds: float = 60.0, display: Display | None = None) -> RunResult:
+def run_job(job: Resolved, seconds: float = 60.0, listeners: Iterable[Listener] = ()) -> RunResult:
     """Run it to its end. Raises `Broken` where it has not ended after so many seconds."""
     stop = StopRequest()
     timer = threading.Timer(seconds, stop.set)
     timer.start()
     try:
-        result = run(job, stop=stop, display=display)
+        result = run(job, stop=stop, listeners=listeners)
     finally:
         timer.cancel()
         timer.join()

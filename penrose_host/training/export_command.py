@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,20 @@ from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import NEVER
 from penrose_host.core.trainer_state import read_progress
 from penrose_host.delivery.export import export
-from penrose_host.plugins.hook_calls import Hooks
+from penrose_host.monitoring.events import Events, Exported, Listener
+from penrose_host.monitoring.hook_listener import listening_hooks
 from penrose_host.training.model import Model, restore
 from penrose_host.training.output_folder import check_output
 
 if TYPE_CHECKING:
     from penrose_host.config.job import Job
     from penrose_host.config.resolve import Resolved
-    from penrose_host.monitoring.terminal import Display
 
-__all__ = ["Exported", "export_checkpoint"]
+__all__ = ["ExportedFiles", "export_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedFiles:
     """What `export_checkpoint` wrote: the folder, and its files with their length in bytes."""
 
     directory: Path
@@ -44,8 +44,8 @@ def export_checkpoint(
     *,
     checkpoint: str | None = None,
     replace: bool = False,
-    display: Display | None = None,
-) -> Exported:
+    listeners: Iterable[Listener] = (),
+) -> ExportedFiles:
     """Export the model of a checkpoint (None: the newest) of the job's run directory, where a run may be going on.
 
     `replace`: whatever is in `directory` gives way once the export is complete. Raises ConfigError where it may not,
@@ -53,9 +53,10 @@ def export_checkpoint(
     """
     directory = directory.absolute()
     check_output(directory, resolved.job, replace=replace)
-    hooks = Hooks(on_failure=display.hook_failed if display is not None else None)
-    for hook in resolved.hooks:
-        hooks.register(hook.record.name, hook.create())
+    events = Events()
+    hooks = listening_hooks(resolved.hooks, events)
+    for listener in listeners:
+        events.add(listener)
     with ExitStack() as stack:
 
         def read(found: Checkpoint) -> tuple[Model, Mapping[str, Any], Manifest]:
@@ -65,8 +66,9 @@ def export_checkpoint(
         model, figures, manifest = read_checkpoint(resolved.job.run_directory, checkpoint, read)
         features = resolved.job.features.spec()
         export(model.executor, features, directory, hooks, figures, resolved.job.run_directory)
+        events.tell(Exported(directory, figures, resolved.job.run_directory))
     files = {str(p.relative_to(directory)): p.stat().st_size for p in sorted(directory.rglob("*")) if p.is_file()}
-    return Exported(directory, manifest.id, manifest.rows, files)
+    return ExportedFiles(directory, manifest.id, manifest.rows, files)
 
 
 def _figures(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:

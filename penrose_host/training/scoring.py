@@ -7,8 +7,8 @@ they are scored by `micro_batch.rows` at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,14 @@ import numpy as np
 from penrose_host.checkpoints import Checkpoint, Manifest
 from penrose_host.checkpoints.reading import read_checkpoint
 from penrose_host.contracts.datasource import DataSource
-from penrose_host.contracts.plugin import Capability
 from penrose_host.core.merge import Merge
 from penrose_host.core.metrics.progressive import ProgressiveMetrics
 from penrose_host.core.partition_names import Names
 from penrose_host.core.progress import Progress
 from penrose_host.errors import BadRow, PenroseError, RunDirectoryError
 from penrose_host.features.unlabelled import UnlabelledEncoder
-from penrose_host.ingest.reader import Reader
+from penrose_host.ingest.feed import Feed
+from penrose_host.monitoring.events import Events, Listener, Noted
 from penrose_host.outputs.dead_letters import DeadLetters
 from penrose_host.outputs.predictions import PredictionsFolder
 from penrose_host.training.model import Model, restore
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from penrose_host.config.resolve import Resolved
     from penrose_host.contracts.executor import Executor
     from penrose_host.core.rows import Rows
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.ingest.reader import Delivery
 
 __all__ = ["Scored", "score"]
 
-WAIT_SECONDS = 0.1
 REPORT_SECONDS = 5.0
 
 
@@ -63,7 +62,7 @@ def score(
     *,
     checkpoint: str | None = None,
     replace: bool = False,
-    display: Display | None = None,
+    listeners: Iterable[Listener] = (),
     stop: StopRequest | None = None,
 ) -> Scored:
     """Score the job's stream from its start with a checkpoint (None: the newest) of the job's run directory.
@@ -73,7 +72,7 @@ def score(
     """
     job = resolved.job
     check_output(output, job, replace=replace)
-    stop = stop or StopRequest()
+    stop, events = stop or StopRequest(), Events(listeners)
     with ExitStack() as stack:
 
         def read(found: Checkpoint) -> tuple[Model, Manifest]:
@@ -81,17 +80,17 @@ def score(
             return restore(stack, resolved, found), found.manifest
 
         model, manifest = read_checkpoint(job.run_directory, checkpoint, read)
-        if display is not None:
-            display.note(f"scoring with checkpoint {manifest.id} of {job.run_directory}", "opened", id=manifest.id)
+        text = f"scoring with checkpoint {manifest.id} of {job.run_directory}"
+        events.tell(Noted("opened", text, {"id": manifest.id}))
         source: DataSource = resolved.datasource.create()
         stack.callback(source.close)
         if job.until.stream is not None:
             source.bound(job.until.stream)
         try:
-            scorer = _Scorer(job, model.executor, source, output, display)
+            scorer = _Scorer(job, model.executor, source, output, events, stop)
             stack.callback(scorer.close)
             with stop_on_signals(stop):
-                reason = scorer.run(stop)
+                reason = scorer.run()
         except RunDirectoryError as error:  # what a run's own files would say, in a folder that is no run's
             hint = "free some space, or choose another folder with --output; what was scored stays in whole parts"
             raise PenroseError(error.message, hint=hint) from error
@@ -102,80 +101,82 @@ def score(
 class _Scorer:
     """Takes rows from a source, brings them into their order, scores them, and writes what they got."""
 
-    def __init__(self, job: Job, executor: Executor, source: DataSource, output: Path, display: Display | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        executor: Executor,
+        source: DataSource,
+        output: Path,
+        events: Events,
+        stop: Callable[[], bool],
+    ) -> None:
         heads = tuple(label.name for label in job.features.labels)
         names = Names()
         self.progress = Progress(source.source_id, names)
         self.metrics = ProgressiveMetrics(heads, job.metrics)
+        self.merge = Merge(job.order, names)
         self._job = job
         self._executor = executor
-        self._source = source
-        self._display = display
-        self._merge = Merge(job.order, names)
+        self._events = events
+        self._stop = stop
         self._predictions = PredictionsFolder(output, heads)
         self._dead_letters = DeadLetters(output / "dead-letter.jsonl", wanted=job.bad_rows == "dead-letter")
-        self._reader: Reader | None = None
+        assignment: dict[str, int | None] = dict.fromkeys(source.partitions())
+        self._feed = Feed(source, UnlabelledEncoder(job.features), assignment, self, idle=job.idle)
         self._ended = False
         self._cut_at = self._told_at = time.monotonic()
         self._cut_rows = self._told_rows = 0
 
-    def run(self, stop: Callable[[], bool]) -> str:
+    def run(self) -> str:
         """Score until the end; returns why it came. Everything that was scored is on disk then."""
         self._predictions.cut()
         if self._job.bad_rows == "dead-letter":
             self._dead_letters.cut()
-        assignment: dict[str, int | None] = dict.fromkeys(self._source.partitions())
-        self._merge.assign(assignment)
-        self._reader = reader = Reader(self._source, UnlabelledEncoder(self._job.features), assignment)
-        try:
-            reason = self._pull(reader, stop)
+        with self._feed:
+            reason = self._feed.run()
             self._settle()
             self._cut()
-        except BaseException:
-            with suppress(Exception):  # whatever else goes wrong now is not why scoring ends
-                reader.close()
-            raise
-        reader.close()
-        return reason
+        bounded = reason == "end-of-stream" and self._job.until.stream is not None
+        return "until" if bounded else reason
 
     def close(self) -> None:
         """Close the files. May be called twice."""
         self._dead_letters.close()
 
-    def _pull(self, reader: Reader, stop: Callable[[], bool]) -> str:
-        unbounded = Capability.UNBOUNDED in self._source.capabilities
-        idle = self._job.idle / 1e6 if self._job.idle is not None and unbounded else None
-        while True:
-            reason = self._work(stop)
-            if reason is not None:
-                return reason
-            if self._ended:
-                return "end-of-stream" if self._job.until.stream is None else "until"
-            # What was taken since may have let a partition catch up: nothing else would ever resume it.
-            reader.pause(self._merge.ahead())
-            delivery = reader.get(WAIT_SECONDS)
-            if idle is not None:
-                self._merge.idle(idle)
-            if delivery is None:
-                continue
-            self._merge.assign(delivery.assigned)
-            self._merge.forget(delivery.forgotten)
-            self.progress.forget(delivery.forgotten)
-            for reject in delivery.rejects:
-                if self._job.bad_rows == "fail":
-                    raise BadRow(reject.partition, reject.offset, reject.reason)
-            self.progress.reject(delivery.rejects)
-            self._dead_letters.hold(delivery.rejects)
-            if delivery.rows is not None:
-                self.progress.arrive(self._merge.add(delivery.rows, self.progress.clock))
-            self._merge.end(delivery.ended)
-            self._ended |= delivery.end_of_stream
-            self._settle()
+    # -- what the feed asks of a consumer ----------------------------------------------------------
 
-    def _work(self, stop: Callable[[], bool]) -> str | None:
+    def accept(self, delivery: Delivery) -> None:
+        """Take rows and rejects."""
+        self.merge.forget(delivery.forgotten)
+        self.progress.forget(delivery.forgotten)
+        for reject in delivery.rejects:
+            if self._job.bad_rows == "fail":
+                raise BadRow(reject.partition, reject.offset, reject.reason)
+        self.progress.reject(delivery.rejects)
+        self._dead_letters.hold(delivery.rejects)
+        if delivery.rows is not None:
+            self.progress.arrive(self.merge.add(delivery.rows, self.progress.clock))
+        self._settle()
+
+    def end(self, partitions: Iterable[str] | None = None) -> None:
+        """These partitions have ended; None: the stream has, and nothing needs to be waited for."""
+        if partitions is None:
+            self._ended = True
+        else:
+            self.merge.end(partitions)
+
+    def idle(self, seconds: float, silent: Collection[str] = ()) -> bool:
+        """Tell the merge."""
+        return self.merge.idle(seconds, silent)
+
+    def paused(self) -> Collection[str]:
+        """Those that ran ahead of the merge."""
+        return self.merge.ahead()
+
+    def work(self) -> str | None:
         """Score the rows whose place is certain; returns why to stop, if so."""
         until = self._job.until
-        if taken := self._merge.take(everything=self._ended):
+        if taken := self.merge.take(everything=self._ended):
             rows, clocks = taken
             clocks = np.maximum.accumulate(np.maximum(clocks, self.progress.clock))
             last = len(rows)
@@ -184,7 +185,7 @@ class _Scorer:
             if until.rows is not None:
                 last = min(last, until.rows - self.progress.rows)
             for start in range(0, last, self._job.micro_batch.rows):
-                if stop():
+                if self._stop():
                     return "signal"
                 end = min(start + self._job.micro_batch.rows, last)
                 self._score(rows.take(slice(start, end)), int(clocks[end - 1]))
@@ -193,7 +194,7 @@ class _Scorer:
         if until.rows is not None and self.progress.rows >= until.rows:
             return "until"
         self._cut_if_due()
-        return "signal" if stop() else None
+        return "signal" if self._stop() else None
 
     def _score(self, rows: Rows, clock: int) -> None:
         given = self._executor.predict(rows.batch())
@@ -218,17 +219,15 @@ class _Scorer:
         by_time = cadence.seconds is not None and now - self._cut_at >= cadence.seconds and rows > self._cut_rows
         if by_rows or by_time:
             self._cut()
-        if self._display is not None and now - self._told_at >= REPORT_SECONDS:
+        if now - self._told_at >= REPORT_SECONDS:
             rate = (rows - self._told_rows) / (now - self._told_at)
             bad = f" · bad rows {self.progress.bad_rows:,}" if self.progress.bad_rows else ""
             facts = {"rows": rows, "bad_rows": self.progress.bad_rows}
-            self._display.note(f"{rows:>12,} rows · {rate:>9,.0f} rows/s{bad}", "scoring", **facts)
+            self._events.tell(Noted("scoring", f"{rows:>12,} rows · {rate:>9,.0f} rows/s{bad}", facts))
             self._told_at, self._told_rows = now, rows
 
     def _cut(self) -> None:
         """Make what was scored so far visible and durable, as whole parts."""
         self._predictions.write(self._predictions.roll())
-        self._predictions.sync()
         self._cut_at, self._cut_rows = time.monotonic(), self.progress.rows
-        if self._reader is not None and Capability.UNBOUNDED in self._source.capabilities:
-            self._reader.compact(self.progress.position())
+        self._feed.compact(self.progress.position())

@@ -7,153 +7,130 @@ same whether rows are pulled from a datasource or pushed by an engine.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.checkpoints import Checkpoint, Checkpointer, CheckpointStore, Manifest
+from penrose_host.checkpoints import Checkpointer, CheckpointStore, Manifest, Retention
 from penrose_host.contracts.batch import Position, Reject
-from penrose_host.contracts.cluster import Role
 from penrose_host.contracts.datasource import DataSource
 from penrose_host.contracts.snapshots import Snapshot
 from penrose_host.core.merge import Merge
-from penrose_host.core.metrics.progressive import ProgressiveMetrics
-from penrose_host.core.partition_names import Names
-from penrose_host.core.progress import NEVER, Progress
 from penrose_host.core.rows import Rows
 from penrose_host.core.trainer import Trainer, TrainerConfig
-from penrose_host.core.trainer_state import TrainerState, read_pending, read_progress, restore_waiting
-from penrose_host.errors import BadRow, CheckpointDamaged
-from penrose_host.outputs.dead_letter_outbox import Outbox
+from penrose_host.core.trainer_state import TrainerState, read_pending, restore_waiting
+from penrose_host.errors import BadRow
+from penrose_host.monitoring.events import CheckpointWritten, Events, Status
+from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
 from penrose_host.outputs.dead_letters import DeadLetters
 from penrose_host.outputs.lines import LinesFile
 from penrose_host.outputs.predictions import PredictionsFolder
+from penrose_host.training.reports import Reports
 
 if TYPE_CHECKING:
-    from penrose_host.config.job import Job
+    from penrose_host.config.job import Job, Until
     from penrose_host.contracts.executor import Executor
-    from penrose_host.plugins.hook_calls import Hooks
     from penrose_host.training.model import Model
+    from penrose_host.training.restored import Restored
 
 __all__ = ["Session", "SessionParts"]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionParts:
-    """What the runner made for a session.
-
-    `on_report` sees every report that is written; `on_bad_rows` how many rows were bad, and the last of them, where
-    that many of them came that a report would be due.
-    """
+    """What the runtime made for a session."""
 
     job: Job
     fingerprint: Mapping[str, Any]
     model: Model
-    hooks: Hooks
+    events: Events
     store: CheckpointStore
     run_dir: Path
-    source_id: str
     labels_on_arrival: bool
-    role: Role = Role.CHIEF
-    index: int = 0
-    on_report: Callable[[Mapping[str, Any]], None] | None = None
-    on_bad_rows: Callable[[int, int, Reject], None] | None = None
     skip_steps: frozenset[int] = frozenset()
 
 
 class Session:
     """Takes rows, works through them, reports, and takes checkpoints that are written behind training."""
 
-    def __init__(self, parts: SessionParts, checkpoint: Checkpoint | None) -> None:
-        """`checkpoint`: go on from here. It is restored and verified, and nothing on disk is changed before `start`."""
+    def __init__(self, parts: SessionParts, restored: Restored) -> None:
+        """Go on from what was restored. Nothing on disk is changed before `start`. Raises CheckpointDamaged."""
         job = parts.job
-        heads = tuple(label.name for label in job.features.labels)
-        names = Names()
         self._parts = parts
-        self._restored = checkpoint
-        self._source_state: dict[str, str] = {}
+        self._restored = restored
+        self._fingerprints = restored.fingerprints
         #: Whether the stream had ended when the last checkpoint was taken, and its last report is written.
-        self.finished = False
-        self.metrics = ProgressiveMetrics(heads, job.metrics)
-        progress = Progress(parts.source_id, names)
-        outputs: dict[str, int] = {"metrics": 0, "dead_letters": 0, "predictions": 0}
-        if checkpoint is not None:
-            progress = read_progress(self._reader(checkpoint, "trainer"), names)
-            self.metrics.restore(self._reader(checkpoint, "metrics"))
-            parts.model.restore(checkpoint, parts.role, parts.index)
-            outputs = self._read_host_state(checkpoint)
-        self.progress = progress
-        self._lines = LinesFile(parts.run_dir / "metrics.jsonl", outputs["metrics"])
+        self.finished = restored.finished
+        self.metrics = restored.metrics
+        self.progress = restored.progress
+        self.events = parts.events
+        self._outputs = restored.outputs
+        self._lines = LinesFile(parts.run_dir / "metrics.jsonl", self._outputs["metrics"])
         self._dead_letters = DeadLetters(
-            parts.run_dir / "dead-letter.jsonl", outputs["dead_letters"], wanted=job.bad_rows == "dead-letter"
+            parts.run_dir / "dead-letter.jsonl", self._outputs["dead_letters"], wanted=job.bad_rows == "dead-letter"
         )
-        folder = job.output.predictions
+        folder, heads = job.output.predictions, tuple(restored.metrics.heads)
         self._predictions = (
-            PredictionsFolder(parts.run_dir / folder, heads, outputs["predictions"]) if folder is not None else None
+            PredictionsFolder(parts.run_dir / folder, heads, self._outputs["predictions"])
+            if folder is not None
+            else None
         )
-        self.trainer = Trainer(
-            parts.model.executor,
+        self.trainer = self._trainer(heads)
+        if (reader := restored.reader("trainer")) is not None:
+            restore_waiting(reader, self.trainer)
+            for rows in read_pending(reader):
+                self.trainer.add(rows)
+        self.reports = Reports(self.trainer, self.metrics, self._lines, parts.events, job.report.rows)
+        #: Bytes of `dead-letter.jsonl` that the last durable checkpoint covers, and the one being written.
+        self.durable_letters = self._covered_letters = self._outputs["dead_letters"]
+        checkpoint = restored.checkpoint
+        self.last_checkpoint = checkpoint.manifest if checkpoint else None
+        self._pinned = checkpoint.manifest.external_id if checkpoint else None
+        self._checkpoint_number = checkpoint.manifest.number if checkpoint else 0
+        self._checkpointer = Checkpointer()
+        self._retention = Retention(parts.store, job.checkpoint.keep)
+        if checkpoint is not None:
+            self.reports.recall()
+
+    def _trainer(self, heads: tuple[str, ...]) -> Trainer:
+        job, restored = self._parts.job, self._restored
+        return Trainer(
+            self._parts.model.executor,
             self.metrics,
-            Merge(job.order, names, progress.clocks()),
+            Merge(job.order, restored.names, restored.progress.clocks()),
             TrainerConfig(
                 heads=heads,
                 max_rows=job.micro_batch.rows,
                 span=job.micro_batch.event_time,
-                labels_on_arrival=parts.labels_on_arrival,
+                labels_on_arrival=self._parts.labels_on_arrival,
                 max_waiting=job.waiting.max_rows,
                 non_finite=job.non_finite,
-                worker=parts.index,
+                worker=restored.index,
             ),
-            progress,
+            restored.progress,
             on_scored=self._predictions.append if self._predictions is not None else None,
-            skip_steps=parts.skip_steps,
+            skip_steps=self._parts.skip_steps,
         )
-        if checkpoint is not None:
-            reader = self._reader(checkpoint, "trainer")
-            restore_waiting(reader, self.trainer)
-            for rows in read_pending(reader):
-                self.trainer.add(rows)
-        self._outputs = outputs
-        #: What a report says of how far reading is behind; a driver that knows sets it.
-        self.lag: Callable[[], Mapping[str, Any] | None] = lambda: None
-        #: Bytes of `dead-letter.jsonl` that the last durable checkpoint covers, and the one being written.
-        self.durable_letters = self._covered_letters = outputs["dead_letters"]
-        self._pinned: str | None = checkpoint.manifest.external_id if checkpoint else None
-        self._sequence = checkpoint.manifest.sequence if checkpoint else 0
-        self._checkpointer = Checkpointer()
-        self._next_report = self._report_after(progress.rows)
-        self._told_bad_rows = progress.bad_rows
-        self._last_bad: Reject | None = None
-        # Rows and clock at the last report, and at the last one that told of fewer rows.
-        self._reported = self._before = (progress.rows, time.perf_counter())
-        # A run that has nothing left to do ends with what its checkpoint measured.
-        self.last_report: Mapping[str, Any] = (
-            {} if checkpoint is None else self._figures(progress.bad_rows, progress.position())
-        )
-        self.last_checkpoint = checkpoint.manifest if checkpoint else None
 
     def start(self) -> None:
         """Take the run over, and cut its files back to the checkpoint. Raises CheckpointError, RunDirectoryError."""
         # The claim comes first: were the files cut and the claim not made, a newer checkpoint would miss their ends.
-        self.trainer.incarnation = self._parts.store.claim(self._restored)
+        self.trainer.incarnation = self._parts.store.claim(self._restored.checkpoint)
         self._lines.cut()
         self._dead_letters.cut()
         if self._predictions is not None:
             self._predictions.cut()
         self._parts.store.sweep()
 
-    def outbox(self, source: DataSource) -> Outbox | None:
+    def outbox(self, source: DataSource) -> DeadLetterOutbox | None:
         """What takes dead letters to the source's own place for them; None where that is not wanted, or there is none.
 
         Raises RunDirectoryError.
         """
-        if self._parts.job.bad_rows != "dead-letter" or type(source).dead_letters is DataSource.dead_letters:
+        if self._parts.job.bad_rows != "dead-letter":
             return None
-        outbox = Outbox(self._parts.run_dir / "dead-letter.jsonl", source.dead_letters)
-        outbox.reset(self.durable_letters)
-        return outbox
+        return DeadLetterOutbox.open(self._parts.run_dir / "dead-letter.jsonl", source, self.durable_letters)
 
     @property
     def executor(self) -> Executor:
@@ -162,11 +139,6 @@ class Session:
 
     # -- rows ---------------------------------------------------------------------------------------
 
-    @property
-    def source_state(self) -> Mapping[str, str]:
-        """Partition → stamp of its content, as the checkpoint knew it."""
-        return self._source_state
-
     def take(self, rows: Rows | None, rejects: Collection[Reject], stamps: Mapping[str, str] | None = None) -> None:
         """Take rows and rejects. Raises BadRow under `bad_rows: fail`."""
         for reject in rejects:
@@ -174,28 +146,32 @@ class Session:
                 raise BadRow(reject.partition, reject.offset, reject.reason)
         self.progress.reject(rejects)
         self._dead_letters.hold(rejects)
-        self._source_state.update(stamps or {})
+        self._fingerprints.update(stamps or {})
         if rows is not None:
             self.trainer.add(rows)
         self.settle()
-        self._last_bad = max(rejects, key=lambda reject: reject.offset, default=self._last_bad)
-        if self.progress.bad_rows - self._told_bad_rows >= self._parts.job.report.rows:
-            self._tell_bad_rows()
+        self.reports.note_bad_rows(tuple(rejects))
 
     def forget(self, partitions: Iterable[str]) -> None:
-        """The source will never name these partitions again: neither will positions, clocks and stamps."""
+        """The source will never name these partitions again: neither will positions, clocks and fingerprints."""
         for name in partitions:
-            self._source_state.pop(name, None)
+            self._fingerprints.pop(name, None)
         self.progress.forget(partitions)
         self.trainer.merge.forget(partitions)
 
+    def reached(self, until: Until) -> bool:
+        """Whether the run has come to one of these bounds: rows scored, or event time."""
+        if until.rows is not None and self.progress.rows >= until.rows:
+            return True
+        return until.event_time is not None and self.trainer.reached(until.event_time)
+
     def work(self, until_rows: int | None = None, until_event_time: int | None = None) -> bool:
         """Work through some micro-batches, and report where one is due; False where there was nothing to do."""
-        limit = self._next_report if until_rows is None else min(self._next_report, until_rows)
-        worked = self.trainer.advance(limit, until_event_time)
-        if self.progress.rows >= self._next_report:
-            self.report()
-            self._next_report = self._report_after(self.progress.rows)
+        due = self.reports.next_rows
+        worked = self.trainer.advance(due if until_rows is None else min(due, until_rows), until_event_time)
+        if self.progress.rows >= due:
+            self.settle()
+            self.reports.write_if_due()
         return worked
 
     def settle(self, *, everything: bool = False) -> None:
@@ -204,65 +180,24 @@ class Session:
 
     # -- reports ------------------------------------------------------------------------------------
 
-    def report(self, *, final: bool = False) -> Mapping[str, Any]:
+    def report(self, *, final: bool = False) -> None:
         """Write a line to `metrics.jsonl` and tell whoever listens."""
         self.settle()
-        progress = self.progress
-        bad_rows, position = (progress.bad_rows, progress.position()) if final else progress.told()
-        rate = self._rate(progress.rows, time.perf_counter())
-        report: dict[str, Any] = {
-            **self._figures(bad_rows, position),
-            "rows_per_second": round(rate, 1),
-            "lag": self.lag(),
-            "time": time.time(),
-            "final": final,
-        }
-        self._told_bad_rows = progress.bad_rows
-        progress.forget_losses()
-        self._lines.append(json.dumps(report).encode())
-        self.last_report = report
-        if self._parts.on_report is not None:
-            self._parts.on_report(report)
-        self._parts.hooks.reported(report)
-        return report
+        self.reports.write(final=final)
 
-    def _tell_bad_rows(self) -> None:
-        """A flood of bad rows is shown while it lasts; reports come by rows scored.
-
-        How many bad rows have arrived before the next row is scored is chance, so that no line of `metrics.jsonl`,
-        which is the same whenever the same rows are read, can tell of it.
-        """
-        self._told_bad_rows = self.progress.bad_rows
-        if self._parts.on_bad_rows is not None and self._last_bad is not None:
-            self._parts.on_bad_rows(self.progress.rows, self.progress.bad_rows, self._last_bad)
-
-    def _figures(self, bad_rows: int, position: Position) -> dict[str, Any]:
-        """What a report says of this instant, but for what belongs to the clock."""
-        progress = self.progress
-        return {
-            "rows": progress.rows,
-            "trained_rows": progress.trained_rows,
-            "waiting_rows": len(self.trainer.waiting),
-            "bad_rows": bad_rows,
-            "skipped_rows": progress.skipped_rows,
-            "steps": progress.sequence,
-            **self.metrics.values(),
-            "loss": progress.mean_loss(),
-            "event_time": None if progress.clock == NEVER else progress.clock,
-            "position": dict(position.offsets),
-        }
-
-    def _rate(self, rows: int, now: float) -> float:
-        """Rows a second since the report before. One that tells of no more rows belongs to the same stretch:
-        a last report right behind another must not say that the run stood still."""
-        if rows > self._reported[0]:
-            self._before = self._reported
-        self._reported = (rows, now)
-        return (rows - self._before[0]) / max(now - self._before[1], 1e-9)
-
-    def _report_after(self, rows: int) -> int:
-        every = self._parts.job.report.rows
-        return (rows // every + 1) * every
+    def status(self, lag: Mapping[str, Any] | None, lag_seconds: float | None) -> Status:
+        """How the run stands, for a live view."""
+        loss, last = self.progress.mean_loss(), self.last_checkpoint
+        return Status(
+            rows=self.progress.rows,
+            waiting=len(self.trainer.waiting),
+            bad_rows=self.progress.bad_rows,
+            loss=loss if loss is not None else self.reports.last.get("loss"),
+            metrics=self.metrics.values(),
+            lag=lag,
+            lag_seconds=lag_seconds,
+            checkpoint=None if last is None else (last.id, last.created),
+        )
 
     # -- checkpoints --------------------------------------------------------------------------------
 
@@ -293,17 +228,16 @@ class Session:
         part = self._predictions.roll() if self._predictions is not None else None
         host = self._host_state()
         where = position or self.progress.position()
-        sequence = self._sequence = self._sequence + 1
+        number = self._checkpoint_number = self._checkpoint_number + 1
 
         def write() -> Manifest:
-            folder = self._parts.store.begin(sequence)
-            fragment = self._parts.store.fragment(folder, self._parts.role, self._parts.index)
+            folder = self._parts.store.begin(number)
+            fragment = self._parts.store.fragment(folder, self._restored.role, self._restored.index)
             for name, snapshot in snapshots.items():
                 snapshot.write(fragment.part(name))
             fragment.add("host.json", host)
             if self._predictions is not None:
                 self._predictions.write(part)
-                self._predictions.sync()
             self._lines.sync()
             self._dead_letters.sync()
             manifest = self._parts.store.commit(
@@ -314,7 +248,7 @@ class Session:
                 job=self._parts.fingerprint,
                 external_id=external_id,
             )
-            self._parts.store.retain(self._parts.job.checkpoint.keep, pinned=self._pinned)
+            self._retention.apply(pinned=self._pinned)
             return manifest
 
         self._checkpointer.submit(write)
@@ -332,11 +266,15 @@ class Session:
             self.durable_letters = self._covered_letters
             if self._parts.model.tables is not None:
                 self._parts.model.tables.committed(manifest)
-            self._parts.hooks.checkpoint_written(manifest.id)
+            self.events.tell(CheckpointWritten(manifest.id))
         return manifest
 
     def pin(self, external_id: str) -> None:
-        """Keep the checkpoint of this engine id, however many newer ones there are, until another is pinned."""
+        """Keep the checkpoint of this engine id, however many newer ones there are, until another is pinned.
+
+        Raises CheckpointNotFound where none of that id is durable.
+        """
+        self._parts.store.open(external_id)
         self._pinned = external_id
 
     def unpin(self, external_id: str) -> None:
@@ -356,18 +294,5 @@ class Session:
         # Parts that a life without predictions did not touch are still there for the next one.
         if self._predictions is not None:
             self._outputs["predictions"] = self._predictions.parts
-        state = {"outputs": self._outputs, "stamps": self._source_state, "finished": self.finished}
+        state = {"outputs": self._outputs, "stamps": self._fingerprints, "finished": self.finished}
         return json.dumps(state, sort_keys=True).encode()
-
-    def _read_host_state(self, checkpoint: Checkpoint) -> dict[str, int]:
-        prefix = f"{self._parts.role}-{self._parts.index}"
-        reader = checkpoint.reader(self._parts.role, self._parts.index, "")
-        try:
-            state = json.loads(reader.read("host.json"))
-            self._source_state, self.finished = dict(state["stamps"]), bool(state["finished"])
-            return dict(state["outputs"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointDamaged(f"{prefix}/host.json cannot be understood: {error}") from error
-
-    def _reader(self, checkpoint: Checkpoint, part: str) -> Any:
-        return checkpoint.reader(self._parts.role, self._parts.index, part)

@@ -33,9 +33,6 @@ OPTIONS = (
 
 def run_once(embedding: str, rows: int | None) -> dict[str, float]:
     """One run, to the end of the stream or after `rows`."""
-    import torch
-    import torch._dynamo  # noqa: F401 - the sparse optimizers import it in their first step
-
     from penrose_host import run
     from penrose_host.config.layers import Flags
     from penrose_host.config.resolve import load

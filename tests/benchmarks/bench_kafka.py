@@ -40,8 +40,8 @@ def fill(brokers: str, folder: Path, rows: int | None) -> tuple[str, dict[str, i
     from confluent_kafka.cimpl import NewTopic
 
     from penrose_flights.source import FlightsSource
-    from penrose_kafka.json_values import json_values
-    from penrose_kafka.producing import Publisher
+    from penrose_kafka.publisher import Publisher
+    from penrose_kafka.sink.json_values import json_values
 
     topic = f"flights-{time.time_ns()}"
     admin = AdminClient({"bootstrap.servers": brokers})
@@ -99,10 +99,10 @@ def bare(brokers: str, topic: str, count: int) -> dict[str, float]:
 
 def ours(brokers: str, topic: str, ends: dict[str, int]) -> dict[str, float]:
     """The datasource: the same messages as Arrow columns."""
-    import penrose_kafka.messages  # noqa: F401 - imports are not measured
+    import penrose_kafka.source.messages  # noqa: F401 - imports are not measured
     from penrose_host import EndOfStream
     from penrose_host.decoding import DecoderOptions, make_decoder
-    from penrose_kafka.source import KafkaSource
+    from penrose_kafka.source.kafka_source import KafkaSource
 
     make_decoder(DecoderOptions(format="raw")).decode([b""])  # Arrow imports pandas with the first list, where it is
     options = {"brokers": brokers, "topics": topic, "end": ends, "decoder": {"format": "raw"}}
@@ -151,7 +151,7 @@ def trained(source: dict[str, Any]) -> dict[str, float]:
 @contextmanager
 def broker() -> Iterator[str]:
     """A broker that holds the flights."""
-    from penrose_kafka.brokers import TansuServer
+    from penrose_kafka.dev_broker.brokers import TansuServer
 
     with TansuServer() as server:
         yield server.address

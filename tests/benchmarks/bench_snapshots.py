@@ -30,7 +30,7 @@ from penrose_host import Position, Snapshot, SnapshotRef, StepInfo, TableSpec
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.contracts.cluster import Role
 from penrose_tfplus.backend import TfplusBackend
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus.backend_table import TfplusTable
 
 ASKED_DELTA, ASKED_SLOWDOWN = 0.03, 0.30
 #: Steps of training alone.

@@ -134,8 +134,9 @@ def test_an_unknown_id_is_a_bad_row_and_other_errors_of_the_registry_pass_throug
 
     with pytest.raises(SourceError, match="does not answer"):
         make_decoder(AVRO, schemas=down).decode([avro(schema, {"i": 1}, 0)])
-    with pytest.raises(SourceError, match="nothing to look up"):
-        make_decoder(AVRO)
+    with pytest.raises(SourceError, match="nothing to look up") as caught:
+        make_decoder(AVRO, plugin="kafka")
+    assert caught.value.plugin == "kafka"
 
 
 def test_schemas_come_from_files(tmp_path):
@@ -150,8 +151,9 @@ def test_schemas_come_from_files(tmp_path):
     )
     assert done.batch.to_pylist() == [{"i": 5, "j": None}, {"i": None, "j": "x"}]
     assert list(done.faults) == [2]
-    with pytest.raises(SourceError, match=r"c\.avsc cannot be read"):
-        make_decoder(one.model_copy(update={"avro_schema": str(tmp_path / "c.avsc")}))
+    with pytest.raises(SourceError, match=r"c\.avsc cannot be read") as caught:
+        make_decoder(one.model_copy(update={"avro_schema": str(tmp_path / "c.avsc")}), plugin="kafka")
+    assert caught.value.plugin == "kafka"
 
 
 def test_a_decoder_resumes_with_the_columns_it_had():

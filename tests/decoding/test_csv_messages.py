@@ -8,7 +8,9 @@ from decoding_support import check, check_csv, rows_of, spliced
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from penrose_host.decoding import DecoderOptions, make_decoder
-from penrose_host.errors import WrongStream
+from penrose_host.errors import SourceError, WrongStream
+from penrose_host.formats.csv_dialect import CsvDialect
+from penrose_host.formats.csv_text import CsvParser
 
 quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 TYPED = DecoderOptions(format="csv", columns=["n", "s"], column_types={"n": "int64", "s": "string"})
@@ -136,3 +138,11 @@ def test_a_field_that_is_named_after_the_run_began_needs_a_type():
     typed = more.model_copy(update={"column_types": {"c": "int64"}})
     again = make_decoder(typed, state=decoder.state())
     assert again.decode([b"1,2,x"]).batch.to_pylist() == [{"a": 1, "b": "x", "c": 2}]
+
+
+def test_rows_without_any_of_the_columns_are_the_error_of_who_reads_them():
+    unrelated = SourceError("t/0 has none of the columns", plugin="kafka", partition="t/0")
+    parser = CsvParser(["a"], pa.schema([("b", pa.int64())]), CsvDialect(), ",", unrelated)
+    with pytest.raises(SourceError) as caught:
+        parser.parse(b"1\n")
+    assert (caught.value.plugin, caught.value.partition) == ("kafka", "t/0")

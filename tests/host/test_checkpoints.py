@@ -95,7 +95,7 @@ def test_without_a_manifest_there_is_no_checkpoint(tmp_path: Path) -> None:
     store.fragment(folder, Role.CHIEF, 0).close()
     latest = CheckpointStore(tmp_path).latest()
     assert latest is not None
-    assert latest.manifest.sequence == 1
+    assert latest.manifest.number == 1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "deleted", "flipped"])
@@ -165,7 +165,7 @@ def test_a_manifest_that_a_replaced_process_wrote_too_late_does_not_count(tmp_pa
     old.commit(folder, files, rows=0, position=Position("s"), job={})
     latest = CheckpointStore(tmp_path).latest()
     assert latest is not None
-    assert latest.manifest.sequence == 1
+    assert latest.manifest.number == 1
 
 
 KILLED = """
@@ -218,7 +218,7 @@ def test_retention_keeps_files_that_later_checkpoints_reuse(tmp_path: Path) -> N
     for sequence in range(2, 6):
         newest = write(store, sequence, {"delta.bin": b"d%d" % sequence}, {"base.bin": ref})
         store.retain(2)
-    assert [info.sequence for info in store.list()] == [4, 5]
+    assert [info.number for info in store.list()] == [4, 5]
     assert (tmp_path / base.id / ref.path).exists()
     assert not (tmp_path / base.id / "chief-0/tables/t/old.bin").exists()
     assert not (tmp_path / base.id / "manifest.json").exists()
@@ -235,7 +235,7 @@ def test_a_pinned_checkpoint_outlives_newer_ones(tmp_path: Path) -> None:
         write(store, sequence, {"a": b"a"}, external_id=f"engine-{sequence}")
         store.retain(1, pinned="engine-1")
     assert [info.external_id for info in store.list()] == ["engine-1", "engine-4"]
-    assert store.open("engine-1").manifest.sequence == 1
+    assert store.open("engine-1").manifest.number == 1
 
 
 def test_resuming_from_an_older_checkpoint_leaves_the_newer_behind(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_resuming_from_an_older_checkpoint_leaves_the_newer_behind(tmp_path: Pat
     write(store, 2, {"a": b"2"})
     again = CheckpointStore(tmp_path)
     again.claim(again.open(older.id))
-    assert [info.sequence for info in again.list()] == [1]
+    assert [info.number for info in again.list()] == [1]
     manifest = write(again, 2, {"a": b"3"})
     assert manifest.id == "00000002-e2"
     again.retain(5)
@@ -283,7 +283,7 @@ def test_a_full_disk_is_an_error_with_a_hint_and_harms_no_older_checkpoint(
     monkeypatch.undo()
     latest = CheckpointStore(tmp_path).latest()
     assert latest is not None
-    assert latest.manifest.sequence == 1
+    assert latest.manifest.number == 1
 
 
 def test_what_goes_wrong_behind_training_is_raised_on_the_training_thread() -> None:

@@ -216,8 +216,8 @@ def state(checkpoint: Checkpoint) -> bytes:
 
 def test_a_checkpoint_that_is_removed_while_it_is_read_gives_way_to_the_next(store: CheckpointStore) -> None:
     def read(checkpoint: Checkpoint) -> bytes:
-        if checkpoint.manifest.sequence < 4:
-            commit(store, checkpoint.manifest.sequence + 1)
+        if checkpoint.manifest.number < 4:
+            commit(store, checkpoint.manifest.number + 1)
         return state(checkpoint)
 
     assert read_checkpoint(store.root.parent, None, read) == b"4"
@@ -236,7 +236,7 @@ def test_a_chosen_checkpoint_that_is_removed_while_it_is_read_is_an_error_that_s
 
 def test_a_run_that_is_always_faster_is_an_error_in_the_end(store: CheckpointStore) -> None:
     def read(checkpoint: Checkpoint) -> bytes:
-        commit(store, checkpoint.manifest.sequence + 1)
+        commit(store, checkpoint.manifest.number + 1)
         return state(checkpoint)
 
     with pytest.raises(CheckpointNotFound, match=f"each of {ATTEMPTS} checkpoints"):

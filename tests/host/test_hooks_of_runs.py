@@ -31,8 +31,8 @@ class Diary(HookPlugin):
         self.told[name] = what
 
     @hookimpl
-    def run_started(self, job, run_dir):
-        self.note("run_started", (job.name, run_dir))
+    def run_started(self, spec, run_dir):
+        self.note("run_started", (spec.name, run_dir))
 
     @hookimpl
     def reported(self, metrics):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, strategies as st
+from run_support import MemoryOptions, MemorySource, make_job
 
-from penrose_host import Reject
+from penrose_host import Capability, Reject
 from penrose_host.errors import CheckpointDamaged, SinkError
 from penrose_host.outputs import dead_letter_outbox as outbox
-from penrose_host.outputs.dead_letter_outbox import Outbox
-from penrose_host.outputs.dead_letters import DeadLetters, read_letter
+from penrose_host.outputs.dead_letter_outbox import DeadLetterOutbox
+from penrose_host.outputs.dead_letters import DeadLetters, read_dead_letter
+from penrose_host.training.runtime import run
 
 
 class Place:
-    """Where letters go; `fails_at`: so many calls go well, the next gets lost, or, if `late`, its answer does."""
+    """Where dead letters go; `fails_at`: so many calls go well, the next gets lost, or, if `late`, its answer does."""
 
     def __init__(self, fails_at: int | None = None, *, late: bool = False) -> None:
         self.calls: list[list[Reject]] = []
@@ -50,8 +53,8 @@ def written(folder: Path, letters: Sequence[Reject]) -> list[int]:
     return lengths
 
 
-def made(folder: Path, place: Place) -> Outbox:
-    return Outbox(folder / "dead-letter.jsonl", place)
+def made(folder: Path, place: Place) -> DeadLetterOutbox:
+    return DeadLetterOutbox(folder / "dead-letter.jsonl", place)
 
 
 LETTERS = [Reject(f"p{n % 3}", n, f"reason {n}", b"raw %d" % n) for n in range(10)]
@@ -64,7 +67,7 @@ def test_letters_go_once_and_in_order_up_to_what_is_durable(tmp_path: Path) -> N
         box.send(lengths[upto])
     assert place.letters == LETTERS
     assert list(map(len, place.calls)) == [3, 4, 3]
-    # Another life knows of it.
+    # The next process knows of it.
     made(tmp_path, again := Place()).send(lengths[10])
     assert again.calls == []
 
@@ -76,7 +79,7 @@ def test_nothing_to_send_touches_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_what_was_not_sent_is_sent_by_the_next_life(tmp_path: Path, late: bool) -> None:
+def test_what_was_not_sent_is_sent_by_the_next_process(tmp_path: Path, late: bool) -> None:
     lengths, first = written(tmp_path, LETTERS), Place(1, late=late)
     box = made(tmp_path, first)
     box.send(lengths[4])
@@ -182,4 +185,59 @@ def test_whatever_a_letter_holds_comes_out_the_same(letters: list[Reject], stops
         assert place.letters == letters
         lines = (Path(name) / "dead-letter.jsonl").read_bytes().splitlines(keepends=True)
         assert len(lines) == len(letters)
-        assert [read_letter(line) for line in lines] == letters
+        assert [read_dead_letter(line) for line in lines] == letters
+
+
+# -- a source whose options say whether it has such a place --------------------------------------------
+
+
+class PlaceOptions(MemoryOptions):
+    """`place`: whether there is one."""
+
+    place: bool = True
+
+
+class WithAPlace(MemorySource):
+    """Keeps dead letters in `got`, where its options name a place."""
+
+    Options = PlaceOptions
+    capabilities = MemorySource.capabilities | {Capability.DEAD_LETTERS}
+    got: ClassVar[list[int]] = []
+
+    def __init__(self, options: PlaceOptions) -> None:
+        super().__init__(options)
+        if not options.place:
+            self.capabilities = self.capabilities - {Capability.DEAD_LETTERS}
+
+    def dead_letters(self, rejects: Sequence[Reject]) -> None:
+        if self.options.place:
+            WithAPlace.got += [reject.offset for reject in rejects]
+
+
+def test_what_a_source_without_a_place_never_sent_is_sent_once_it_has_one(tmp_path: Path) -> None:
+    WithAPlace.got.clear()
+
+    def go(place: bool, rows: int | None) -> None:
+        source = {"bad": (5, 100, 400), "place": place}
+        until = {"until": {"rows": rows}} if rows else {}
+        run(make_job(tmp_path, source=source, datasource=WithAPlace, bad_rows="dead-letter", **until))
+
+    go(False, 500)
+    assert len((tmp_path / "dead-letter.jsonl").read_text().splitlines()) == 2
+    assert WithAPlace.got == []
+    go(True, 600)
+    assert WithAPlace.got == [5, 100]
+    go(True, None)
+    assert WithAPlace.got == [5, 100, 400]
+
+
+def test_a_file_that_grows_anew_without_a_place_is_sent_from_where_it_was_cut(tmp_path: Path) -> None:
+    """Counting goes on from what was sent, and that was cut off while there was no place."""
+    (tmp_path / "dead-letter.sent").write_text("999999\n")
+    source = {"bad": (5, 100, 400)}
+    WithAPlace.got.clear()
+    for place, until in ((False, {"until": {"rows": 500}}), (True, {})):
+        run(
+            make_job(tmp_path, source=source | {"place": place}, datasource=WithAPlace, bad_rows="dead-letter", **until)
+        )
+    assert WithAPlace.got == [5, 100, 400]

@@ -18,7 +18,7 @@ from penrose_host.core.merge import AHEAD
 from penrose_host.errors import BadRow, DataError, SinkError
 from penrose_host.ingest import reader
 from penrose_host.ingest.reader import MAX_BYTES
-from penrose_host.monitoring.terminal import Display
+from penrose_host.monitoring.terminal import Terminal
 from penrose_host.replays import Pace, publisher, replay
 from penrose_host.replays.pace import LONGEST, TICK
 from penrose_host.replays.publisher import BATCH_ROWS
@@ -231,7 +231,7 @@ def test_what_was_published_before_an_error_is_flushed_and_told() -> None:
     made = plan([chunk([("a", 0, 1)]), chunk([("a", 1, 2)]).drop_columns(["t"])])
     shown = io.StringIO()
     with pytest.raises(DataError, match="the stream has no column 't'"):
-        replay(made, display=Display("text", shown))
+        replay(made, listeners=[Terminal("text", shown)])
     assert sink_of(made).calls[-2:] == ["flush", "close"]
     assert made.datasource.plugin.closed
     assert f"{len(places(made))} rows were given to the sink before the error" in shown.getvalue()

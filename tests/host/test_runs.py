@@ -32,7 +32,7 @@ from penrose_host.errors import (
     RunDirectoryError,
     WrongStream,
 )
-from penrose_host.monitoring.terminal import Display, LogFormat
+from penrose_host.monitoring.terminal import LogFormat, Terminal
 from penrose_host.storage.run_directory import locked
 from penrose_host.training.runtime import run
 
@@ -145,7 +145,7 @@ def test_a_flood_of_bad_rows_is_shown_while_it_lasts(
     def told(run_dir: Path, chunk: int) -> list[str]:
         said = io.StringIO()
         source = {"bad": range(500), "partitions": partitions, "chunk": chunk}
-        result = run(make_job(run_dir, source=source, bad_rows="skip"), display=Display(log_format, said))
+        result = run(make_job(run_dir, source=source, bad_rows="skip"), listeners=[Terminal(log_format, said)])
         assert (result.rows, result.metrics["bad_rows"]) == (500 if good else 0, 500)
         return [line for line in said.getvalue().splitlines() if "made bad" in line]
 
@@ -382,7 +382,7 @@ def test_a_run_says_what_became_of_its_export(tmp_path: Path, why: str, log_form
         stop.set()
     until = {"rows": 320 if why == "until" else None}
     job = make_job(tmp_path, output={"export": "model"}, until=until)
-    assert run(job, stop=stop, display=Display(log_format, said)).reason == why
+    assert run(job, stop=stop, listeners=[Terminal(log_format, said)]).reason == why
     assert (tmp_path / "model" / "counts.json").exists() == (why != "signal")
     text = "nothing is exported to" if why == "signal" else "the model is exported to"
     (line,) = [line for line in said.getvalue().splitlines() if "exported to" in line]

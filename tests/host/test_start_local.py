@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from penrose_host.contracts.batch import Position
 from penrose_host.contracts.cluster import ClusterSpec, Role
 from penrose_host.contracts.environment import RunResult, Runtime
+from penrose_host.contracts.run_spec import RunSpec
 from penrose_host.environments.local import LocalEnvironment
 from penrose_host.errors import ConfigError
 
 
 class FakeRuntime(Runtime):
-    def __init__(self, roles: Mapping[Role, int]) -> None:
-        self._roles = roles
+    def __init__(self) -> None:
         self.ran: list[tuple[Role, int, ClusterSpec]] = []
-
-    def roles(self):
-        return self._roles
 
     def run_role(self, role, index, cluster):
         self.ran.append((role, index, cluster))
@@ -29,10 +27,14 @@ class FakeRuntime(Runtime):
         raise NotImplementedError
 
 
+def spec(roles: Mapping[Role, int]) -> RunSpec:
+    return RunSpec("test", Path("runs/test"), {}, roles=roles)
+
+
 @pytest.mark.parametrize("roles", [{Role.CHIEF: 1}, {Role.CHIEF: 1, Role.PS: 0, Role.WORKER: 0}])
 def test_the_chief_runs_here_and_its_result_is_the_runs(roles):
-    runtime = FakeRuntime(roles)
-    result = LocalEnvironment(LocalEnvironment.Options()).run(None, runtime)
+    runtime = FakeRuntime()
+    result = LocalEnvironment(LocalEnvironment.Options()).run(spec(roles), runtime)
     assert runtime.ran == [(Role.CHIEF, 0, ClusterSpec.single())]
     assert result.reason == "end-of-stream"
 
@@ -48,8 +50,8 @@ def test_the_chief_runs_here_and_its_result_is_the_runs(roles):
     ],
 )
 def test_a_job_of_several_processes_is_refused_with_a_hint(roles, asked):
-    runtime = FakeRuntime(roles)
+    runtime = FakeRuntime()
     with pytest.raises(ConfigError, match=asked) as raised:
-        LocalEnvironment(LocalEnvironment.Options()).run(None, runtime)
+        LocalEnvironment(LocalEnvironment.Options()).run(spec(roles), runtime)
     assert "penrose plugins" in str(raised.value)
     assert runtime.ran == []

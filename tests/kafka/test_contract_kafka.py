@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from kafka_broker import Broker, Record
 
 from penrose_host.testing import DataSourceContract
-from penrose_kafka.source import KafkaSource
+from penrose_kafka.source.kafka_source import KafkaSource
 
 ROWS = (60, 0, 55)
 

@@ -11,8 +11,8 @@ import pytest
 from kafka_broker import Broker
 
 from penrose_host.testing.sinks import SinkContract
-from penrose_kafka.sink import KafkaSink
-from penrose_kafka.sink_options import KafkaSinkOptions
+from penrose_kafka.sink.kafka_sink import KafkaSink
+from penrose_kafka.sink.options import KafkaSinkOptions
 
 
 class TestKafkaSinkJson(SinkContract):

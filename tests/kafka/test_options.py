@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from penrose_host.errors import ConfigError
 from penrose_host.options.faults import faults_of
-from penrose_kafka.client import bad_option, resolved
-from penrose_kafka.options import KafkaOptions, Secret
-from penrose_kafka.source import KafkaSource
+from penrose_kafka.client_config import bad_option, resolved
+from penrose_kafka.client_options import Secret
+from penrose_kafka.source.kafka_source import KafkaSource
+from penrose_kafka.source.options import KafkaOptions
 
 BASE: dict[str, Any] = {"brokers": "127.0.0.1:9092", "topics": "clicks"}
 WORD = "hunter2-is-the-word"
@@ -65,6 +66,7 @@ def test_topics_are_text_or_a_list_and_expressions_may_be_among_them(topics: Any
         ({"topics": ["^("]}, ["'^('", "no regular expression"]),
         ({"topics": "x" * 250}, ["no topic's name"]),
         ({"topics": "клики"}, ["no topic's name"]),
+        ({"topics": ".."}, ["no topic's name"]),
         ({"start": "now"}, ["datasource.start", "`latest`"]),
         ({"start": "yesterday"}, ["datasource.start"]),
         ({"start": {"clicks/0": -1}}, ["datasource.start.clicks/0"]),
@@ -77,7 +79,7 @@ def test_topics_are_text_or_a_list_and_expressions_may_be_among_them(topics: Any
         ({"prefetch_bytes": 1000}, ["datasource.prefetch_bytes"]),
         ({"expired": "perhaps"}, ["datasource.expired", "fail", "skip"]),
         ({"topic": "clicks"}, ["datasource.topic", "is unknown"]),
-        ({"dead_letter_topic": "clicks"}, ["dead_letter_topic", "its own letters"]),
+        ({"dead_letter_topic": "clicks"}, ["dead_letter_topic", "its own dead letters"]),
         ({"metadata": {"key": "k", "topic": "k"}}, ["datasource.metadata", "each column once"]),
         ({"metadata": {"key": "k", "headers": {"h": "k"}}}, ["each column once"]),
         ({"metadata": {"offset": "_offset"}}, ["not beginning with `_`"]),
@@ -107,7 +109,7 @@ def test_what_is_refused_and_why(options: dict[str, Any], words: list[str]) -> N
         ({"clicks/1": 7}, {"clicks/1": 7}),
     ],
 )
-def test_equal_places_to_start_are_equal_text(place: Any, text: Any) -> None:
+def test_equal_points_to_start_are_equal_text(place: Any, text: Any) -> None:
     assert made(start=place).start == text
     # A time without quotes is no text to YAML.
     [loaded] = yaml.safe_load(yaml.safe_dump([place]).replace("'", ""))
@@ -302,7 +304,7 @@ def test_the_plugin_shows_its_options(site: Any) -> None:
 
 def test_importing_the_entry_module_imports_neither_librdkafka_nor_pyarrow() -> None:
     script = (
-        "import sys, penrose_kafka.source as entry\n"
+        "import sys, penrose_kafka.source.kafka_source as entry\n"
         "options = entry.KafkaSource.Options(brokers='a:1', topics='t', client={'sasl.password': {'env': 'A'}})\n"
         "source = entry.KafkaSource(options)\n"
         "source.bound('now'), source.source_id, source.stamps(), source.ended(), source.close()\n"

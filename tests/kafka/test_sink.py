@@ -15,10 +15,10 @@ from kafka_proxy import Proxy
 from pydantic import ValidationError
 
 from penrose_host.errors import ConfigError, SinkError
-from penrose_kafka.options import Secret
-from penrose_kafka.producing import Publisher
-from penrose_kafka.sink import KafkaSink
-from penrose_kafka.sink_options import KafkaSinkOptions
+from penrose_kafka.client_options import Secret
+from penrose_kafka.publisher import Publisher
+from penrose_kafka.sink.kafka_sink import KafkaSink
+from penrose_kafka.sink.options import KafkaSinkOptions
 
 WHEN = pa.timestamp("us", "UTC")
 
@@ -293,6 +293,7 @@ def test_a_partition_that_is_not_there_is_an_error(kafka: Broker) -> None:
     ("options", "reason"),
     [
         ({"topic": "a b"}, "no topic's name"),
+        ({"topic": "."}, "no topic's name"),
         ({"spread": "key"}, "needs a `key`"),
         ({"rows_per_message": 2}, "format: arrow"),
         ({"patience": "25d"}, "less than or equal to"),

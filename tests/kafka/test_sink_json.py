@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from penrose_kafka.json_values import json_values
+from penrose_kafka.sink.json_values import json_values
 
 VALUES = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),

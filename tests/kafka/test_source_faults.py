@@ -16,7 +16,7 @@ from kafka_reading import make_source, numbered_records, reading
 from waiting_support import wait_until
 
 from penrose_host.errors import SourceError
-from penrose_kafka import topics
+from penrose_kafka.source import topics
 
 pytestmark = pytest.mark.faults
 

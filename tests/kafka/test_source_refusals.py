@@ -156,7 +156,7 @@ def test_two_versions_of_a_schema_become_rows(kafka: Broker, clicks: str, regist
 def test_a_registry_that_fails_is_one_error_and_the_next_start_goes_on(
     kafka: Broker, clicks: str, registry: SchemaServer, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penrose_kafka.registry.TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("penrose_kafka.source.registry.TIMEOUT_SECONDS", 0.5)
     told = {"down": "refused", "error": "HTTP 500: broken on purpose", "slow": "imed out|imeout", "type": "PROTOBUF"}
     url = registry.url
     if fault == "down":

@@ -22,7 +22,7 @@ from penrose_host.errors import SourceError
 from penrose_host.training.pull_driver import Loop
 from penrose_host.training.runtime import run
 from penrose_host.training.scoring import score
-from penrose_kafka.source import KafkaSource
+from penrose_kafka.source.kafka_source import KafkaSource
 
 OUTPUT = {"predictions": "predictions"}
 NOW = {"stream": "now"}

@@ -19,12 +19,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from run_support import make_job, reports, selected
 
-from penrose_host.monitoring.terminal import Display
+from penrose_host.monitoring.terminal import Terminal
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
 from penrose_host.testing import HookContract
-from penrose_host.training.runtime import run
+from penrose_host.training.runtime import HostRuntime, run
 from penrose_prometheus.hook import PrometheusHook
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
@@ -76,7 +76,7 @@ def served(tmp_path, caplog):
     hooks = Hooks()
     hooks.register("prometheus", PrometheusHook(PrometheusHook.Options()))
     with caplog.at_level(logging.INFO, "penrose"):
-        hooks.run_started(make_job(tmp_path).job, tmp_path)
+        hooks.run_started(HostRuntime(make_job(tmp_path)).spec, tmp_path)
     (record,) = caplog.records
     address = record.getMessage()
     yield hooks, address
@@ -148,7 +148,7 @@ def test_a_port_that_is_taken_is_told_and_stops_nothing(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        result = run(with_hook(tmp_path, port=taken.getsockname()[1]), display=Display("text"))
+        result = run(with_hook(tmp_path, port=taken.getsockname()[1]), listeners=[Terminal("text")])
     assert result.rows == 1000
     assert "hook run_started of plugin prometheushook raised OSError" in capsys.readouterr().err
 
@@ -238,7 +238,7 @@ def test_a_run_leaves_its_last_report_and_checkpoint_in_the_textfile(tmp_path):
 
 
 def test_a_textfile_that_cannot_be_written_is_told_and_stops_nothing(tmp_path, capsys):
-    result = run(with_hook(tmp_path, textfile=str(tmp_path / "gone" / "x.prom")), display=Display("text"))
+    result = run(with_hook(tmp_path, textfile=str(tmp_path / "gone" / "x.prom")), listeners=[Terminal("text")])
     assert result.rows == 1000
     assert "hook reported of plugin prometheushook raised FileNotFoundError" in capsys.readouterr().err
 

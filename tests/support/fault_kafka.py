@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from fault_stage import reach
 
 from penrose_host import Chunk, Position, Reject
-from penrose_kafka.source import KafkaSource
-from penrose_kafka.topics import placed
+from penrose_kafka.source.kafka_source import KafkaSource
+from penrose_kafka.topic_names import topic_partition
 
 __all__ = ["StagedKafka"]
 
@@ -18,7 +18,7 @@ class StagedKafka(KafkaSource):
 
     def open(self, assignment: Mapping[str, int | None]) -> None:
         reach("source: open")
-        for at in self._connection.consumer.committed([placed(name) for name in assignment], timeout=30):
+        for at in self._connection.consumer.committed([topic_partition(name) for name in assignment], timeout=30):
             name = f"{at.topic}/{at.partition}"
             assert (assignment.get(name) or 0) >= at.offset, f"{name}: {assignment} is behind the commit of {at.offset}"
         super().open(assignment)

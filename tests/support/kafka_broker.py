@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from penrose_kafka.brokers import MockServer, Server, TansuServer
+from penrose_kafka.dev_broker.brokers import MockServer, Server, TansuServer
 
 __all__ = ["REAL", "Broker", "Record"]
 

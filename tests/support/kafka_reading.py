@@ -13,7 +13,7 @@ from kafka_broker import Record
 from penrose_host.contracts.batch import OFFSET, PARTITION
 from penrose_host.contracts.datasource import EndOfStream
 from penrose_host.contracts.plugin import Capability
-from penrose_kafka.source import KafkaSource
+from penrose_kafka.source.kafka_source import KafkaSource
 
 __all__ = ["Reading", "make_source", "numbered_records", "reading"]
 

@@ -11,7 +11,7 @@ from penrose_host import FileRef, Position, Snapshot, SnapshotRef, SnapshotWrite
 from penrose_host.contracts.snapshots import Buffer
 from penrose_host.testing.memory import MemoryCheckpoints
 from penrose_tfplus.backend import TfplusBackend
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus.backend_table import TfplusTable
 
 __all__ = ["Interrupted", "content", "make_table", "restored", "save", "step", "train"]
 

@@ -117,9 +117,9 @@ def test_what_was_reported_is_on_disk_before_the_run_ends(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told_and_stops_nothing(tmp_path, capsys):
     (tmp_path / "tensorboard").write_text("in the way")
-    from penrose_host.monitoring.terminal import Display
+    from penrose_host.monitoring.terminal import Terminal
 
-    result = run(job(tmp_path), display=Display("text"))
+    result = run(job(tmp_path), listeners=[Terminal("text")])
 
     assert result.rows == 1000
     assert "hook reported of plugin tensorboardhook raised FileExistsError" in capsys.readouterr().err

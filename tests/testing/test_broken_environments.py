@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from contract_support import IN_A_PROCESS, Mutants, broken_promises, said_well
 
-from penrose_host.config.job import Job
 from penrose_host.contracts.environment import RunResult, Runtime
+from penrose_host.contracts.run_spec import RunSpec
 from penrose_host.environments.local import LocalEnvironment
 from penrose_host.errors import PenroseError
 from penrose_host.testing import EnvironmentContract, promises_of
@@ -50,45 +50,45 @@ def test_every_promise_is_broken_by_some_environment() -> None:
 
 @breaks(ENDS)
 class LosesTheCheckpoint(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
-        return replace(super().run(job, runtime), checkpoint=None)
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
+        return replace(super().run(spec, runtime), checkpoint=None)
 
 
 @breaks(ENDS)
 class CountsNoRows(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
-        return replace(super().run(job, runtime), rows=0)
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
+        return replace(super().run(spec, runtime), rows=0)
 
 
 @breaks(LOCAL)
 class ChangesTheSeed(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
         resolved = runtime._resolved  # type: ignore[attr-defined]
         runtime._resolved = replace(resolved, job=resolved.job.model_copy(update={"seed": 5}))  # type: ignore[attr-defined]
-        return super().run(job, runtime)
+        return super().run(spec, runtime)
 
 
 @breaks(GOES_ON)
 class StartsAnew(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
-        shutil.rmtree(job.run_directory, ignore_errors=True)
-        return super().run(job, runtime)
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
+        shutil.rmtree(spec.run_dir, ignore_errors=True)
+        return super().run(spec, runtime)
 
 
 @breaks(ERROR)
 class WrapsErrors(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
         try:
-            return super().run(job, runtime)
+            return super().run(spec, runtime)
         except PenroseError as error:
             raise RuntimeError("a role has failed") from error
 
 
 @breaks(ERROR)
 class RemovesFailedRuns(LocalEnvironment):
-    def run(self, job: Job, runtime: Runtime) -> RunResult:
+    def run(self, spec: RunSpec, runtime: Runtime) -> RunResult:
         try:
-            return super().run(job, runtime)
+            return super().run(spec, runtime)
         except PenroseError:
-            (job.run_directory / "checkpoints").rename(job.run_directory / "old checkpoints")
+            (spec.run_dir / "checkpoints").rename(spec.run_dir / "old checkpoints")
             raise

@@ -410,6 +410,17 @@ class ClosesOnce(ToySource):
         self.closed = True
 
 
+@breaks("a_place_for_dead_letters_is_declared")
+class PromisesAPlaceForDeadLetters(ToySource):
+    capabilities = ToySource.capabilities | {Capability.DEAD_LETTERS}
+
+
+@breaks("a_place_for_dead_letters_is_declared")
+class HidesItsPlaceForDeadLetters(ToySource):
+    def dead_letters(self, rejects: Sequence[Reject]) -> None:
+        pass
+
+
 @breaks("close_lets_go_of_files_and_threads")
 class LeavesAFileOpen(ToySource):
     def open(self, assignment: Mapping[str, int | None]) -> None:

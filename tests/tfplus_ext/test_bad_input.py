@@ -26,7 +26,7 @@ NEW = np.array([7, 8, 8, 9], np.int64)
 @pytest.fixture
 def table() -> Table:
     """With some rows, trained a little, and some keys that wait for nothing."""
-    made = Table(2, "adam", initializer="normal", threads=1)
+    made = Table(2, optimizer="adam", initializer="normal", threads=1)
     made.lookup(KEYS, train=True)
     made.apply(KEYS, GRADIENTS, time=5_000_000)
     return made
@@ -102,7 +102,7 @@ def test_rows_of_another_type_or_shape_are_refused(table: Table, rows: Any, matc
 
 def test_arrays_in_any_layout_are_read_as_what_they_hold(table: Table) -> None:
     keys, gradients = np.arange(10, 14), np.arange(8, dtype=np.float32).reshape(4, 2) - 3
-    expected = Table(2, "adam", initializer="normal", threads=1)
+    expected = Table(2, optimizer="adam", initializer="normal", threads=1)
     expected.lookup(keys, train=True)
     expected.apply(keys, gradients)
     frozen_keys, frozen = keys.copy(), gradients.copy()
@@ -118,7 +118,7 @@ def test_arrays_in_any_layout_are_read_as_what_they_hold(table: Table) -> None:
         (pa.array([0, *keys.tolist()]).slice(1), gradients),
         (pa.chunked_array([keys[:1], keys[1:]]), gradients),
     ):
-        table = Table(2, "adam", initializer="normal", threads=1)
+        table = Table(2, optimizer="adam", initializer="normal", threads=1)
         rows = table.lookup(given_keys, train=True)
         np.testing.assert_array_equal(rows, table.lookup(keys))
         table.apply(given_keys, given)
@@ -170,7 +170,7 @@ def test_gradients_that_become_infinite_when_they_are_added_are_refused(table: T
 
 @pytest.mark.parametrize("looked_up", [False, True])
 def test_rows_whose_gradient_is_not_finite_can_be_left_out_and_are_counted(looked_up: bool) -> None:
-    table, expected = (Table(2, "adam", initializer="normal", threads=1) for _ in range(2))
+    table, expected = (Table(2, optimizer="adam", initializer="normal", threads=1) for _ in range(2))
     for each in (table, expected):
         each.write(KEYS, GRADIENTS)
     bad = GRADIENTS.copy()
@@ -213,7 +213,7 @@ def test_learning_rates_must_be_finite_and_not_negative(table: Table, rate: floa
 
 @pytest.mark.parametrize("name", ["ftrl", "sparse_group_ftrl"])
 def test_a_learning_rate_that_the_rule_divides_by_is_not_zero(name: str) -> None:
-    table = Table(2, name, threads=1)
+    table = Table(2, optimizer=name, threads=1)
     table.apply(KEYS, GRADIENTS)
     refused(table, lambda: table.apply(KEYS, GRADIENTS, learning_rate=0.0), "learning_rate must be a")
 
@@ -259,6 +259,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"max_rows": -5}, "max_rows"),
     ({"max_rows": 2**64}, "max_rows"),
     ({"at_limit": "stop"}, "at_limit must be fail or evict, not 'stop'"),
+    ({"admission": 2}, "there is no option 'admission'; there are optimizer, optimizer_parameters, "),
     ({"shards": 0}, "shards must be from 1 to 4096, not 0"),
     ({"shards": 3}, "shards must be a power of two"),
     ({"shards": -1}, "shards"),

@@ -19,8 +19,8 @@ from penrose_host import FileRef, SnapshotRef
 from penrose_host.embeddings.tensorfile import decode, encode
 from penrose_host.errors import CheckpointDamaged
 from penrose_host.testing.memory import MemoryCheckpoints
-from penrose_tfplus import embedding, files
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus import backend_table, checkpoint_files
+from penrose_tfplus.backend_table import TfplusTable
 
 UNIVERSE = np.arange(-50, 400)
 
@@ -55,7 +55,7 @@ def saved_table(**changes: Any) -> Saved:
 @pytest.fixture(scope="module")
 def saved() -> Saved:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "_FILE_BYTES", 1)
+        patch.setattr(backend_table, "_FILE_BYTES", 1)
         return saved_table()
 
 
@@ -175,7 +175,7 @@ def test_the_files_of_another_table_are_refused(saved: Saved, changes: dict[str,
 def test_a_file_of_another_table_among_the_right_ones_is_named(saved: Saved) -> None:
     name = "0000-rows-00001.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "_FILE_BYTES", 1)
+        patch.setattr(backend_table, "_FILE_BYTES", 1)
         other = saved_table(name="u").files()[name]
     message = rf"file {name}: it was written by the table .*'u'"
     refused(*as_checkpoint(saved.files() | {name: other}), message)
@@ -187,7 +187,7 @@ def rewritten(data: bytes, change: Callable[[dict[str, Any], dict[str, str]], An
     change(tensors, metadata)
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     del metadata["crc32"]
-    return b"".join(encode(tensors, metadata | {"crc32": files._checksum(tensors, metadata)}))
+    return b"".join(encode(tensors, metadata | {"crc32": checkpoint_files._checksum(tensors, metadata)}))
 
 
 @pytest.mark.parametrize(

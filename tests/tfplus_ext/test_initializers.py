@@ -28,7 +28,7 @@ ALL = [*CASES, ("truncated_normal", {}), ("truncated_normal", {"mean": 1.0, "std
 
 
 def made(width: int, name: str, parameters: dict[str, float], **options: Any) -> Table:
-    return Table(width, "sgd", initializer=name, initializer_parameters=parameters, **options)
+    return Table(width, optimizer="sgd", initializer=name, initializer_parameters=parameters, **options)
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)

@@ -20,7 +20,9 @@ def keys_of(*keys: int) -> Any:
 
 def table_of(rows: int, **options: Any) -> Table:
     """A table with the keys 0, 1, 2, …, each last seen one second after the one before."""
-    table = Table(2, "sgd", initializer="constant", initializer_parameters={"value": 1.0}, threads=1, **options)
+    table = Table(
+        2, optimizer="sgd", initializer="constant", initializer_parameters={"value": 1.0}, threads=1, **options
+    )
     for key in range(rows):
         table.lookup(keys_of(key), train=True)
         table.apply(keys_of(key), np.ones((1, 2), np.float32), time=key * SECOND)
@@ -32,7 +34,9 @@ def table_of(rows: int, **options: Any) -> Table:
 
 @given(st.lists(st.lists(st.integers(0, 4), max_size=12), max_size=10), st.integers(1, 20))
 def test_a_key_becomes_a_row_in_the_very_batch_that_completes_its_count(batches: list[list[int]], count: int) -> None:
-    table = Table(1, "sgd", initializer="constant", initializer_parameters={"value": 5.0}, admit_count=count, threads=1)
+    table = Table(
+        1, optimizer="sgd", initializer="constant", initializer_parameters={"value": 5.0}, admit_count=count, threads=1
+    )
     pool, seen = np.arange(5), np.zeros(5, np.int64)
     for batch in batches:
         keys = np.array(batch, np.int64)
@@ -54,7 +58,7 @@ def test_scoring_admits_nothing() -> None:
 
 
 def test_keys_that_wait_read_zeros_and_take_no_update() -> None:
-    table = Table(2, "sgd", initializer="normal", admit_count=3, threads=1)
+    table = Table(2, optimizer="sgd", initializer="normal", admit_count=3, threads=1)
     keys = keys_of(1, 2, 2, 2)
     rows = table.lookup(keys, train=True)
     table.apply(keys, np.ones((4, 2), np.float32))
@@ -126,7 +130,7 @@ def test_at_the_limit_training_fails_and_nothing_changed() -> None:
 
 def test_a_full_table_goes_on_where_no_new_key_is_admitted() -> None:
     for options in ({"admit_count": 3}, {"admit_probability": 1e-9}):
-        table = Table(2, "sgd", max_rows=3, threads=1, **options)
+        table = Table(2, optimizer="sgd", max_rows=3, threads=1, **options)
         table.write(np.arange(3), np.ones((3, 2), np.float32))
         keys = np.arange(100)
         table.lookup(keys, train=True)
@@ -165,7 +169,7 @@ def test_many_new_keys_at_once_push_out_as_many_as_they_must() -> None:
 @given(st.data())
 def test_whatever_fits_the_limit_comes_in(data: st.DataObject) -> None:
     limit = data.draw(st.integers(1, 12))
-    table = Table(1, "sgd", max_rows=limit, at_limit="evict", threads=1)
+    table = Table(1, optimizer="sgd", max_rows=limit, at_limit="evict", threads=1)
     for _ in range(data.draw(st.integers(1, 6))):
         distinct = data.draw(st.lists(st.integers(0, 30), unique=True, max_size=limit))
         keys = np.array(data.draw(st.permutations(distinct * 2)), np.int64)
@@ -204,7 +208,7 @@ def test_eviction_to_a_number_of_rows_is_reproducible_whatever_the_shards() -> N
     steps = [(random.integers(0, 5000, 700), int(random.integers(0, 5))) for _ in range(8)]
     found = []
     for options in ({"shards": 1}, {"shards": 64, "threads": 1}, {"shards": 256, "threads": 3}):
-        table = Table(1, "sgd", **options)
+        table = Table(1, optimizer="sgd", **options)
         for keys, time in steps:
             table.lookup(keys, train=True)
             table.apply(keys, np.ones((len(keys), 1), np.float32), time=time * SECOND)
@@ -221,7 +225,7 @@ def known(table: Table) -> tuple[list[int], list[int], list[int]]:
 
 
 def test_times_far_apart_and_all_the_same_are_put_in_order() -> None:
-    table = Table(1, "sgd", threads=1)
+    table = Table(1, optimizer="sgd", threads=1)
     last = (2**32 - 1) * SECOND
     for key, time in ((4, 0), (1, -SECOND), (5, last), (3, last), (2, 2 * last)):
         table.apply(keys_of(key), np.ones((1, 1), np.float32), time=time)
@@ -235,7 +239,7 @@ def test_times_far_apart_and_all_the_same_are_put_in_order() -> None:
 
 
 def test_memory_of_evicted_rows_is_used_again() -> None:
-    table = Table(16, "adagrad", threads=1)
+    table = Table(16, optimizer="adagrad", threads=1)
     sizes = []
     for round_ in range(12):
         keys = np.arange(round_ * 50_000, (round_ + 1) * 50_000)
@@ -252,7 +256,7 @@ def test_memory_of_evicted_rows_is_used_again() -> None:
 
 
 def test_no_more_keys_wait_for_admission_than_there_may_be_rows() -> None:
-    table = Table(2, "sgd", admit_count=3, max_rows=100, threads=1)
+    table = Table(2, optimizer="sgd", admit_count=3, max_rows=100, threads=1)
     for key in range(1000):
         table.lookup(keys_of(key), train=True)
         table.apply(keys_of(key), np.ones((1, 2), np.float32), time=key * SECOND)

@@ -17,7 +17,7 @@ NO_MEMORY = """
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + more, resource.RLIM_INFINITY))
 
-    table = Table(16, "adam", initializer="normal", threads={threads})
+    table = Table(16, optimizer="adam", initializer="normal", threads={threads})
     keys = np.arange(20_000)
     gradients = np.ones((20_000, 16), np.float32)
     table.lookup(keys, train=True)

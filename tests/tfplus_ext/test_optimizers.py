@@ -49,7 +49,7 @@ def completed(name: str, given: Mapping[str, float]) -> dict[str, float]:
 def made(name: str, given: Mapping[str, float], width: int) -> Table:
     return Table(
         width,
-        name,
+        optimizer=name,
         optimizer_parameters=given,
         initializer="constant",
         initializer_parameters={"value": FIRST},

@@ -13,7 +13,7 @@ from penrose_host.contracts.batch import Position, StepInfo
 from penrose_host.contracts.embedding import TableSpec
 from penrose_host.errors import ConfigError, TrainingError
 from penrose_tfplus.backend import TfplusBackend
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus.backend_table import TfplusTable
 
 SECOND = 1_000_000
 

@@ -13,8 +13,8 @@ from tfplus_support import Interrupted, content, make_table, restored, save, tra
 from penrose_host import Snapshot, SnapshotRef
 from penrose_host.errors import CheckpointError
 from penrose_host.testing.memory import MemoryCheckpoints
-from penrose_tfplus import embedding
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus import backend_table
+from penrose_tfplus.backend_table import TfplusTable
 
 UNIVERSE = np.array([*range(-30, 60), -(2**63), 2**63 - 1, 2**32, -(2**32)], np.int64)
 KEYS = st.lists(st.sampled_from(UNIVERSE.tolist()), max_size=12)
@@ -78,7 +78,7 @@ class Histories(RuleBasedStateMachine):
         # A chance to get in between the files of a snapshot: as many as there are shards.
         self.patch = pytest.MonkeyPatch()
         if not whole_files:
-            self.patch.setattr(embedding, "_FILE_BYTES", 1)
+            self.patch.setattr(backend_table, "_FILE_BYTES", 1)
         # Batches of all keys do not fit into a table of at most 70 rows, unless most must wait for their admission.
         self.room = len(UNIVERSE) if max_rows is None else 12
         self.table = make_table(

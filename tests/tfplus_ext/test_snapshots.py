@@ -12,8 +12,8 @@ from tfplus_support import Interrupted, content, make_table, restored, save, tra
 
 from penrose_host.errors import CheckpointError, TrainingError
 from penrose_host.testing.memory import MemoryCheckpoints
-from penrose_tfplus import embedding
-from penrose_tfplus.embedding import TfplusTable
+from penrose_tfplus import backend_table
+from penrose_tfplus.backend_table import TfplusTable
 
 #: Seconds that a snapshot may take to be written beside training.
 PATIENCE = 60
@@ -40,7 +40,7 @@ def test_a_snapshot_is_one_instant_whatever_happens_while_it_is_written(
     admission: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Full, then deltas, each written on another thread while training, deletions and evictions go on."""
-    monkeypatch.setattr(embedding, "_FILE_BYTES", 1 << 14)
+    monkeypatch.setattr(backend_table, "_FILE_BYTES", 1 << 14)
     table, checkpoints = make_table(6, "adam", threads=2, shards=16, admission=admission), MemoryCheckpoints()
     generator, universe = np.random.default_rng(3), np.arange(-20_000, 20_000)
     for _ in range(4):
@@ -166,7 +166,7 @@ def test_after_everything_was_removed_the_next_snapshot_has_none_of_it() -> None
 @pytest.mark.parametrize("what", ["aborted", "cleared"])
 def test_writing_a_snapshot_that_is_no_more_is_an_error(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is written, and between two of its files; the next snapshot is whole."""
-    monkeypatch.setattr(embedding, "_FILE_BYTES", 1)
+    monkeypatch.setattr(backend_table, "_FILE_BYTES", 1)
     table, checkpoints, keys = make_table(), MemoryCheckpoints(), np.arange(1000)
     train(table, keys, 1)
     ends: dict[str, Callable[[], None]] = {"aborted": table.aborted, "cleared": table._table.clear}

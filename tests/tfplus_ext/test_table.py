@@ -61,7 +61,7 @@ class TableMachine(RuleBasedStateMachine):
     def start(self, shards: int, threads: int) -> None:
         self.table = Table(
             WIDTH,
-            "sgd",
+            optimizer="sgd",
             optimizer_parameters={"learning_rate": float(RATE)},
             initializer="uniform",
             initializer_parameters={"low": -1.0, "high": 1.0},

@@ -28,7 +28,7 @@ def stream(size: int, *, steps: int = 6) -> Any:
 
 
 def trained(size: int, threads: int, **options: Any) -> tuple[Any, list[bytes]]:
-    table = Table(3, "adam", initializer="normal", threads=threads, **options)
+    table = Table(3, optimizer="adam", initializer="normal", threads=threads, **options)
     rows = []
     for keys, gradients, time in stream(size):
         rows.append(table.lookup(keys, train=True).tobytes())
@@ -62,7 +62,7 @@ def test_a_batch_in_pieces_leaves_the_same_rows_as_whole() -> None:
     """Keys that come once: what is above the threshold is above it for the time taken only."""
     keys = np.random.default_rng(0).permutation(10_000)
     gradients = np.random.default_rng(1).normal(size=(10_000, 4)).astype(np.float32)
-    whole, pieces = (Table(4, "adagrad", initializer="uniform", threads=3) for _ in range(2))
+    whole, pieces = (Table(4, optimizer="adagrad", initializer="uniform", threads=3) for _ in range(2))
     for table, step in ((whole, 10_000), (pieces, 1000)):
         for start in range(0, 10_000, step):
             part = slice(start, start + step)
@@ -92,7 +92,7 @@ def run_at_once(works: list[Callable[[], None]]) -> None:
 
 
 def test_several_callers_at_once_lose_nothing() -> None:
-    table = Table(2, "sgd", optimizer_parameters={"learning_rate": 1.0}, threads=2)
+    table = Table(2, optimizer="sgd", optimizer_parameters={"learning_rate": 1.0}, threads=2)
     batches = [np.arange(start, start + 5000) % 7000 for start in range(0, 4000, 1000)]
     rounds = 20
 
@@ -150,7 +150,7 @@ def test_rows_handed_out_outlive_the_table_and_later_lookups() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_forked_child_uses_its_copy_of_a_table(threads: int) -> None:
-    table = Table(3, "adam", initializer="normal", threads=threads)
+    table = Table(3, optimizer="adam", initializer="normal", threads=threads)
     batches = list(stream(20_000, steps=4))
     for keys, gradients, time in batches[:2]:
         table.lookup(keys, train=True)

@@ -253,7 +253,7 @@ def test_a_stream_ends_as_in_the_table_of_numpy(data: st.DataObject) -> None:
         "at_limit": "evict",
         "threads": 1,
     }
-    kv, table = KvVariable("t", 2, optimizer=optimizer, **options), Table(2, optimizer, **options)
+    kv, table = KvVariable("t", 2, optimizer=optimizer, **options), Table(2, optimizer=optimizer, **options)
     for seconds, chosen in enumerate(data.draw(st.lists(st.lists(st.integers(-4, 4), max_size=6), max_size=6))):
         keys = np.array(chosen, np.int64)
         gradients = np.linspace(-1, 2, 2 * len(keys), dtype=np.float32).reshape(-1, 2)

@@ -125,6 +125,7 @@ def test_widths_that_only_show_while_running_are_refused_too() -> None:
         ({"key_dtype": tf.uint8}, "table 't': key_dtype must be int64 or int32, not uint8"),
         ({"key_dtype": "keys"}, "table 't': "),
         ({"admit_count": 2, "admit_probability": 0.5}, "admit_count or admit_probability, not both"),
+        ({"admission": 2}, "table 't': there is no option 'admission'; there are optimizer, "),
         ({"shards": 3}, "table 't': shards must be a power of two"),
     ],
 )

@@ -12,7 +12,7 @@ from penrose_host.datasources.files.columnar import ArrowFile, ColumnarFile, Col
 from penrose_host.datasources.files.csv_header import read_header
 from penrose_host.datasources.files.file_names import form_of
 from penrose_host.datasources.files.inputs import Input
-from penrose_host.datasources.files.parts import PartReader
+from penrose_host.datasources.files.parts import PartReader, none_of_the_columns
 from penrose_host.datasources.files.text_reader import TextReader
 from penrose_host.errors import SourceError
 from penrose_host.formats.csv_frames import CsvFramer
@@ -135,7 +135,7 @@ def _text(
                     partition=file.name,
                     hint="read it as `string`, or keep such data as JSON lines or Parquet",
                 )
-        return CsvParser(names, schema, options.csv, delimiter, file)
+        return CsvParser(names, schema, options.csv, delimiter, none_of_the_columns(file, schema))
 
     framer: Framer = CsvFramer(delimiter, options.csv.quote, len(names) or None, limit)
     return TextReader(file, source, framer, rest, limit, grows=grows), infer, parser

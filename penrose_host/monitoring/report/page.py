@@ -22,6 +22,7 @@ from penrose_host.monitoring.report.history import History, read_history
 from penrose_host.monitoring.report.scales import clock, grouped
 from penrose_host.monitoring.report.sections import CheckpointLine
 from penrose_host.options.durations import format_duration, parse_duration
+from penrose_host.storage.durable_files import make_folder, write_atomic
 
 __all__ = ["write_report"]
 
@@ -39,14 +40,9 @@ def write_report(run_dir: Path, output: Path) -> int:
         )
     page = _page(run_dir).encode("utf-8", "replace")
     output = output.absolute()
-    draft = output.with_name(f".{output.name}.tmp")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(page)
-            draft.replace(output)
-        finally:
-            draft.unlink(missing_ok=True)
+        make_folder(output.parent)
+        write_atomic(output, page)
     except OSError as error:
         raise RunDirectoryError(
             f"cannot write {output}: {error.strerror or error}", path=output, hint="write elsewhere with --output FILE"

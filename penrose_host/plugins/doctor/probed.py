@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from penrose_host.errors import PluginError, PluginIncompatible
 from penrose_host.plugins.index import Kind, Record
 from penrose_host.plugins.loading import load, load_command
+from penrose_host.storage.durable_files import write_atomic
 
 __all__ = ["main"]
 
@@ -38,9 +39,7 @@ def main(request: Mapping[str, Any]) -> NoReturn:
             answer |= {"code": "incompatible", "hint": error.hint}
     answer["seconds"] = round(time.perf_counter() - began, 4)
     answer["imports"] = sorted(_packages(set(sys.modules) - before) - own)
-    draft = Path(request["answer"] + ".tmp")
-    draft.write_text(json.dumps(answer), "utf-8")
-    draft.rename(request["answer"])
+    write_atomic(Path(request["answer"]), json.dumps(answer).encode())
     # What the plugin may have left to run (threads, exit handlers) is not waited for.
     os._exit(0)
 

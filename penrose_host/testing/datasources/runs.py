@@ -12,6 +12,7 @@ import pyarrow as pa
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.contracts.batch import OFFSET, Chunk, Position
 from penrose_host.contracts.datasource import DataSource
+from penrose_host.contracts.plugin import Capability
 from penrose_host.testing.datasources.base import SourceChecks, Whole
 from penrose_host.testing.datasources.reading import chunks
 from penrose_host.testing.jobs import predictions, run_job, small_job
@@ -71,6 +72,23 @@ class RunPromises(SourceChecks):
                 raise Broken(
                     f"reading moved what is committed from {before} to {after}.", "switch off the client's own commits."
                 )
+
+    @promise
+    def test_a_place_for_dead_letters_is_declared(self) -> None:
+        """Who declares DEAD_LETTERS implements `dead_letters`, and who implements it declares it."""
+        source = self.make()
+        kind = type(source)
+        declared = Capability.DEAD_LETTERS in source.capabilities | kind.capabilities
+        if declared and kind.dead_letters is DataSource.dead_letters:
+            raise Broken(
+                f"{kind.__name__} declares DEAD_LETTERS and has no `dead_letters`: the first bad row ends the run.",
+                "implement `dead_letters`, or leave the capability out.",
+            )
+        if not declared and kind.dead_letters is not DataSource.dead_letters:
+            raise Broken(
+                f"{kind.__name__} has `dead_letters` and does not declare DEAD_LETTERS: it is never called.",
+                "add Capability.DEAD_LETTERS to `capabilities`; an instance that has no such place takes it out again.",
+            )
 
     @promise
     def test_a_run_stopped_and_resumed_scores_every_row_once(self, tmp_path: Path) -> None:

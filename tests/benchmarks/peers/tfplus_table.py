@@ -14,7 +14,7 @@ class TfplusTable:
     def __init__(self, rows: int) -> None:
         self._table = penrose_tfplus.Table(
             WIDTH,
-            "adagrad",
+            optimizer="adagrad",
             optimizer_parameters={"learning_rate": LEARNING_RATE},
             initializer="uniform",
             seed=1,

@@ -6,5 +6,15 @@ by its entry point.
 
 from penrose_tfplus.hashing import hash_strings
 from penrose_tfplus.table import BadGradient, Table, TableFull, initializers, instruction_set, optimizers
+from penrose_tfplus.table_options import TableOptions
 
-__all__ = ["BadGradient", "Table", "TableFull", "hash_strings", "initializers", "instruction_set", "optimizers"]
+__all__ = [
+    "BadGradient",
+    "Table",
+    "TableFull",
+    "TableOptions",
+    "hash_strings",
+    "initializers",
+    "instruction_set",
+    "optimizers",
+]

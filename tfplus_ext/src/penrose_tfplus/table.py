@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, get_args
 
 import numpy as np
 
 from penrose_tfplus import _native
 from penrose_tfplus._native import BadGradient, TableFull, instruction_set
-from penrose_tfplus.options import default_threads, parameter_value, resolve
+from penrose_tfplus.resolved_options import parameter_value, resolve
+from penrose_tfplus.table_options import TableOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +24,6 @@ __all__ = [
     "Table",
     "TableFull",
     "WriteOp",
-    "default_threads",
     "initializers",
     "instruction_set",
     "optimizers",
@@ -51,54 +50,19 @@ class Table:
     """int64 key → float32 row of `width` numbers, with optimizer slots, frequency and last-seen time beside it.
 
     Every int64 is a legal key; no two keys share a row; the table grows as keys come. Operations work on whole
-    batches and may be called from any thread. Results do not depend on `threads`.
-
-    * `optimizer`, `initializer`: a name (`optimizers()`, `initializers()`) with parameters in `optimizer_parameters`
-      and `initializer_parameters`. A row's first value depends on (`seed`, key) only.
-    * `admit_count`: a key becomes a row once it was seen so many times in training; `admit_probability`: each time
-      it is seen, with this probability. Until then it reads zeros and takes no update.
-    * `max_rows`: at this many rows, training raises `TableFull`, or with `at_limit="evict"` gives up the tenth that
-      was not seen for longest. No more keys than that wait for admission: the tenth not seen for longest is forgotten.
+    batches and may be called from any thread. The options are keywords: those that `TableOptions` declares.
 
     Raises `ValueError` for what does not exist or cannot be a value.
     """
 
-    def __init__(
-        self,
-        width: int,
-        optimizer: str = "adagrad",
-        *,
-        optimizer_parameters: Mapping[str, float] | None = None,
-        initializer: str = "zeros",
-        initializer_parameters: Mapping[str, float] | None = None,
-        seed: int = 0,
-        admit_count: int | None = None,
-        admit_probability: float | None = None,
-        max_rows: int | None = None,
-        at_limit: Literal["fail", "evict"] = "fail",
-        shards: int = 64,
-        threads: int | None = None,
-    ) -> None:
-        options = resolve(
-            width,
-            optimizer,
-            optimizer_parameters=optimizer_parameters,
-            initializer=initializer,
-            initializer_parameters=initializer_parameters,
-            seed=seed,
-            admit_count=admit_count,
-            admit_probability=admit_probability,
-            max_rows=max_rows,
-            at_limit=at_limit,
-            shards=shards,
-            threads=threads,
-        )
-        self._rate = options.learning_rate
-        self.width = options.width
-        self.optimizer = options.optimizer
+    def __init__(self, width: int, **options: Unpack[TableOptions]) -> None:
+        resolved = resolve(width, options)
+        self._rate = resolved.learning_rate
+        self.width = resolved.width
+        self.optimizer = resolved.optimizer
         #: Slot → its numbers in a row, in the order of `slots()`.
-        self.slot_widths = options.slot_widths
-        self._native = _native.Table(**vars(options))
+        self.slot_widths = resolved.slot_widths
+        self._native = _native.Table(**vars(resolved))
 
     # -- training ----------------------------------------------------------------------------------
 

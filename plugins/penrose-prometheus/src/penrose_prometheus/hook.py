@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from penrose_host import HookPlugin, hookimpl
 
 if TYPE_CHECKING:
-    from penrose_host import Job
+    from penrose_host import RunSpec
 
 __all__ = ["PrometheusHook"]
 
@@ -40,10 +40,10 @@ class PrometheusHook(HookPlugin):
         self._keep: Callable[[], None] = lambda: None
 
     @hookimpl
-    def run_started(self, job: Job) -> None:
+    def run_started(self, spec: RunSpec) -> None:
         from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 
-        self._run, self._head = job.name, job.features.labels[0].name
+        self._run, self._head = spec.name, spec.job["features"]["labels"][0]["name"]
         registry = CollectorRegistry()
         registry.register(self)
         if self.options.textfile is not None:

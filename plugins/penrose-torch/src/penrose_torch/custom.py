@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from penrose_host import ConfigError, FeatureSpec, TrainingError
 from penrose_host.executors import different_names, fault, function
+from penrose_torch.compiler import keep_triton_out
 from penrose_torch.options import TorchOptions
 
 __all__ = ["Custom", "custom_model"]
@@ -71,6 +72,7 @@ def _described(found: object) -> str:
 def custom_model(options: TorchOptions, features: FeatureSpec) -> Custom:
     """Call the user's function and try its module on zeros. Raises `ConfigError`, naming it, for whatever fails."""
     different_names(_PLACE, features)
+    keep_triton_out()
     build = function(_PLACE, options.model)
     try:
         module = build(features, width=options.width, **options.model_options)

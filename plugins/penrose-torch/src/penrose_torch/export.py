@@ -16,6 +16,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from penrose_host.embeddings import Initializer
+from penrose_torch.compiler import keep_triton_out
 from penrose_torch.rows import LayerRows, TableRows
 from penrose_torch.servable import ExportedLayer, ExportedTable, Servable
 
@@ -39,6 +40,7 @@ def export(learner: Learner, directory: Path) -> None:
     servable = Servable(features, _embedding(learner), model).eval()
     columns, shapes = _example(features)
     # By name: the order in which whoever serves gives them must not matter.
+    keep_triton_out()
     program = torch.export.export(servable, (), columns, dynamic_shapes=shapes, strict=False)
     save(program, directory / "model.pt2")
     described = {"format": 1, "model": learner.name, "features": dataclasses.asdict(features), "inputs": _INPUTS}

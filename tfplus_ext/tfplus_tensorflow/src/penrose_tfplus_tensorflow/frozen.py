@@ -7,17 +7,17 @@ from types import TracebackType
 
 import tensorflow as tf
 
-__all__ = ["FrozenTable", "frozen_now"]
+__all__ = ["FrozenTable", "entered_frozen"]
 
 
-class _Now(threading.local):
-    """Table → what stands for it, the last one entered last; of each thread its own."""
+class _Entered(threading.local):
+    """Token of a table → the frozen tables that stand for it, the last one entered last; of each thread its own."""
 
     def __init__(self) -> None:
-        self.standing: dict[object, list[FrozenTable]] = {}
+        self.tables: dict[object, list[FrozenTable]] = {}
 
 
-_now = _Now()
+_entered = _Entered()
 
 
 class FrozenTable(tf.Module):
@@ -28,10 +28,10 @@ class FrozenTable(tf.Module):
     function that was traced there goes on reading this afterwards, too.
     """
 
-    def __init__(self, name: str, keys: tf.Tensor, rows: tf.Tensor, of: object) -> None:
-        """`of`: what `frozen_now` is asked for."""
+    def __init__(self, name: str, keys: tf.Tensor, rows: tf.Tensor, token: object) -> None:
+        """`token`: what the table is known by, and not the table itself, whose memory this is not to keep."""
         super().__init__()
-        self._table, self._of = name, of
+        self._table_name, self._token = name, token
         if not len(keys):
             # One key that reads as all others do spares the graph the case of none.
             keys, rows = tf.zeros([1], keys.dtype), tf.zeros([1, rows.shape[1]])
@@ -48,22 +48,24 @@ class FrozenTable(tf.Module):
     def read(self, keys: tf.Tensor, mode: str) -> tf.Tensor:
         """In place of the variable's own lookup. Raises ValueError for what only a table that lives can do."""
         if mode != "zeros":
-            raise ValueError(f"table {self._table!r} is frozen: keys without a row read zeros, and none is trained")
+            raise ValueError(
+                f"table {self._table_name!r} is frozen: keys without a row read zeros, and none is trained"
+            )
         return self(keys)
 
     def __enter__(self) -> FrozenTable:
-        _now.standing.setdefault(self._of, []).append(self)
+        _entered.tables.setdefault(self._token, []).append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _now.standing[self._of].pop()
-        if not _now.standing[self._of]:
-            del _now.standing[self._of]
+        _entered.tables[self._token].pop()
+        if not _entered.tables[self._token]:
+            del _entered.tables[self._token]
 
 
-def frozen_now(of: object) -> FrozenTable | None:
-    """What stands for this table on this thread; None where it does itself."""
-    standing = _now.standing.get(of)
-    return standing[-1] if standing else None
+def entered_frozen(token: object) -> FrozenTable | None:
+    """What stands for the table of this token on this thread; None where it does itself."""
+    tables = _entered.tables.get(token)
+    return tables[-1] if tables else None

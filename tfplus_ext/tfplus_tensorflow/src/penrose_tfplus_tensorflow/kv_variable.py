@@ -1,42 +1,41 @@
-"""`KvVariable`: a dynamic embedding table that TensorFlow trains, eagerly and in graphs.
-
-One class, with a method for each operation: that is what makes it long.
-"""
+"""`KvVariable`: a dynamic embedding table that TensorFlow trains, eagerly and in graphs."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops as framework_ops
-from tensorflow.python.ops import handle_data_util, resource_variable_ops
+from tensorflow.python.ops import resource_variable_ops
 
-from penrose_tfplus.options import ResolvedOptions, resolve
+from penrose_tfplus.resolved_options import ResolvedOptions
 from penrose_tfplus_tensorflow._library import ops
-from penrose_tfplus_tensorflow.arguments import keys_of, learning_rate_of, number, rows_of
-from penrose_tfplus_tensorflow.content import Content, checked_content, done, of_export, said, to_import
-from penrose_tfplus_tensorflow.frozen import FrozenTable, frozen_now
+from penrose_tfplus_tensorflow.arguments import (
+    eviction_bounds,
+    key_tensor,
+    learning_rate_tensor,
+    row_tensor,
+    scalar_tensor,
+)
+from penrose_tfplus_tensorflow.content import Content, checked_content, export_content, import_content
+from penrose_tfplus_tensorflow.frozen import FrozenTable, entered_frozen
+from penrose_tfplus_tensorflow.op_results import graph_operation
+from penrose_tfplus_tensorflow.table_resource import KvVariableOptions, TableResource
 
 if TYPE_CHECKING:
     from tensorflow import IndexedSlices, Tensor
 
 __all__ = ["KvVariable"]
 
-_KEY_DTYPES = (tf.int64, tf.int32)
 _COUNTERS = ("lookups", "steps", "evicted", "now", "skipped_rows")
-_OF_THIS_GRAPH = "penrose_tfplus_tables"
 
 
 class KvVariable(tf.Module):
     """Key → float32 row of `width` numbers, with optimizer slots, frequency and last-seen time beside it.
 
     Every key of `key_dtype` is legal; no two share a row; the table grows as keys come. `tape.gradient(loss, kv)`
-    gives `tf.IndexedSlices`, which `apply_gradients` takes. The options are those of `penrose_tfplus.Table`. Tables
-    live in main memory and their ops run on the CPU.
+    gives `tf.IndexedSlices`, which `apply_gradients` takes. The options are keywords: those that `KvVariableOptions`
+    declares. Tables live in main memory and their ops run on the CPU.
 
     Each variable has a table of its own, whatever its name, which goes with its last handle. In a `tf.Graph` of
     TensorFlow 1 the table belongs to the session, and two variables of one name share it. Raises ValueError for what
@@ -49,129 +48,56 @@ class KvVariable(tf.Module):
     trainable = True
     dtype = tf.float32
 
-    def __init__(
-        self,
-        name: str,
-        width: int,
-        *,
-        key_dtype: tf.DType = tf.int64,
-        optimizer: str = "adagrad",
-        optimizer_parameters: Mapping[str, float] | None = None,
-        initializer: str = "zeros",
-        initializer_parameters: Mapping[str, float] | None = None,
-        seed: int = 0,
-        admit_count: int | None = None,
-        admit_probability: float | None = None,
-        max_rows: int | None = None,
-        at_limit: Literal["fail", "evict"] = "fail",
-        shards: int = 64,
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, name: str, width: int, **options: Unpack[KvVariableOptions]) -> None:
         super().__init__()
-        self._own_name = name
+        self._table = TableResource(name, width, options)
         self._token = object()  # what it is known by where its memory is not to be kept
-        try:
-            self._options = resolve(
-                width,
-                optimizer,
-                optimizer_parameters=optimizer_parameters,
-                initializer=initializer,
-                initializer_parameters=initializer_parameters,
-                seed=seed,
-                admit_count=admit_count,
-                admit_probability=admit_probability,
-                max_rows=max_rows,
-                at_limit=at_limit,
-                shards=shards,
-                threads=threads,
-            )
-            self.key_dtype = tf.as_dtype(key_dtype)
-            if self.key_dtype not in _KEY_DTYPES:
-                raise ValueError(f"key_dtype must be int64 or int32, not {self.key_dtype.name}")
-            self._handle = self._make()
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"table {name!r}: {error}") from error
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(f"table {name!r}: {said(error)}") from error
-
-    def _make(self) -> Tensor:
-        options = self._options
-        with tf.init_scope():
-            named = not tf.executing_eagerly()
-            if named:
-                if not self.name:
-                    raise ValueError("in a graph it needs a name")
-                self._check_other_uses_of_the_name()
-            handle = ops.tfplus_table(
-                container="",
-                shared_name=self.name if named else "",
-                width=options.width,
-                optimizer=options.optimizer,
-                parameters=[repr(value) for value in options.parameters],
-                initializer=options.initializer,
-                initial=[repr(value) for value in options.initial],
-                seed=int(np.uint64(options.seed).astype(np.int64)),
-                admission=options.admission,
-                admit=repr(options.admit),
-                max_rows=options.max_rows,
-                evict_at_limit=options.evict_at_limit,
-                shards=options.shards,
-                threads=options.threads,
-            )
-            if not named:
-                data = handle_data_util.create_handle_data(self.shape, tf.float32)
-                handle_data_util.set_handle_data(handle, data)
-        return handle
-
-    def _check_other_uses_of_the_name(self) -> None:
-        known = framework_ops.get_collection_ref(_OF_THIS_GRAPH)
-        for other in known:
-            if other.name == self.name and other.identity != self.identity:
-                raise ValueError(f"this graph has a table {self.name!r} with {other}; this one would be {self}")
-        known.append(self)
 
     # -- what it is --------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        return self._own_name
+        return self._table.name
 
     @property
     def _shared_name(self) -> str:  # what checkpoints of TensorFlow call a resource by
-        return self._own_name
+        return self.name
+
+    @property
+    def key_dtype(self) -> tf.DType:
+        return self._table.key_dtype
 
     @property
     def width(self) -> int:
         """Numbers in a row."""
-        return self._options.width
+        return self._table.width
 
     @property
     def shape(self) -> tf.TensorShape:
-        return tf.TensorShape([None, self.width])
+        return self._table.shape
 
     @property
     def handle(self) -> Tensor:
         """The resource that the ops take, and that gradients are of."""
-        return self._handle
+        return self._table.handle
 
     @property
     def options(self) -> ResolvedOptions:
         """What it was made with, defaults filled in."""
-        return self._options
+        return self._table.options
 
     @property
     def slot_widths(self) -> dict[str, int]:
         """Slot of the optimizer → its numbers in a row."""
-        return self._options.slot_widths
+        return self._table.slot_widths
 
     @property
     def identity(self) -> tuple[tf.DType, ResolvedOptions]:
         """Equal for variables that can stand for each other: threads and shards change no result."""
-        return self.key_dtype, dataclasses.replace(self._options, threads=1, shards=1)
+        return self._table.identity
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self._options).items())
-        return f"KvVariable({self.name!r}, key_dtype={self.key_dtype.name}, {shown})"
+        return f"KvVariable({self.name!r}, {self._table})"
 
     # -- rows --------------------------------------------------------------------------------------
 
@@ -185,13 +111,13 @@ class KvVariable(tf.Module):
         """
         if unseen not in ("zeros", "first", "error"):
             raise ValueError(f"unseen must be zeros, first or error, not {unseen!r}")
-        keys = keys_of(self, keys)
+        keys = key_tensor(self._table, keys)
         mode = "train" if train else unseen
-        frozen = frozen_now(self._token)
+        frozen = entered_frozen(self._token)
         if frozen is not None:
             return frozen.read(keys, mode)
         resource_variable_ops.variable_accessed(self)
-        rows = ops.tfplus_gather(self._handle, keys, mode=mode)
+        rows = ops.tfplus_gather(self.handle, keys, mode=mode)
         rows.set_shape(keys.shape.concatenate([self.width]))
         return rows
 
@@ -229,8 +155,8 @@ class KvVariable(tf.Module):
         return self._write("maximum", keys, rows)
 
     def _write(self, op: str, keys: Any, rows: Any) -> Any:
-        keys, rows = keys_of(self, keys), rows_of(self, "rows", rows)
-        return done(ops.tfplus_write(self._handle, keys, rows, op=op))
+        keys, rows = key_tensor(self._table, keys), row_tensor(self._table, "rows", rows)
+        return graph_operation(ops.tfplus_write(self.handle, keys, rows, op=op))
 
     # -- training ----------------------------------------------------------------------------------
 
@@ -255,43 +181,46 @@ class KvVariable(tf.Module):
             raise ValueError(
                 f"table {self.name!r} takes tf.IndexedSlices, as tape.gradient(loss, kv) gives them, not {gradients!r}"
             )
-        keys, values = keys_of(self, gradients.indices), rows_of(self, "gradients", gradients.values)
-        rate = learning_rate_of(self, learning_rate)
-        time = number("time", time, tf.int64)
-        return done(ops.tfplus_apply(self._handle, keys, values, time, rate, skip_non_finite=skip_non_finite))
+        keys, values = (
+            key_tensor(self._table, gradients.indices),
+            row_tensor(self._table, "gradients", gradients.values),
+        )
+        rate = learning_rate_tensor(self._table, learning_rate)
+        time = scalar_tensor("time", time, tf.int64)
+        return graph_operation(ops.tfplus_apply(self.handle, keys, values, time, rate, skip_non_finite=skip_non_finite))
 
     # -- looking at it -----------------------------------------------------------------------------
 
     def contains(self, keys: Any) -> Tensor:
         """Whether each key has a row: bool, of the keys' shape."""
-        return ops.tfplus_contains(self._handle, keys_of(self, keys))
+        return ops.tfplus_contains(self.handle, key_tensor(self._table, keys))
 
     def counts(self, keys: Any) -> Tensor:
         """How often each key was looked up for training: int64; keys that wait for admission too."""
-        return ops.tfplus_counts(self._handle, keys_of(self, keys))
+        return ops.tfplus_counts(self.handle, key_tensor(self._table, keys))
 
     def times(self, keys: Any) -> Tensor:
         """When each key was last trained: int64, microseconds since 1970, in whole seconds; -1: never seen."""
-        return ops.tfplus_times(self._handle, keys_of(self, keys))
+        return ops.tfplus_times(self.handle, key_tensor(self._table, keys))
 
     def slots(self, keys: Any) -> dict[str, Tensor]:
         """The optimizer's state beside each row: slot → float32 [..., width] or [..., 1]; zeros without a row."""
         widths = self.slot_widths
         if not widths:
             return {}
-        whole = ops.tfplus_slots(self._handle, keys_of(self, keys))
+        whole = ops.tfplus_slots(self.handle, key_tensor(self._table, keys))
         return dict(zip(widths, tf.split(whole, list(widths.values()), axis=-1), strict=True))
 
     def keys(self) -> Tensor:
         """All keys that have a row, ascending: int64 [rows]."""
-        return ops.tfplus_keys(self._handle)
+        return ops.tfplus_keys(self.handle)
 
     def frozen(self) -> FrozenTable:
         """A copy of all rows in stock TensorFlow, to export: see `FrozenTable`. Eagerly only, and as `state` not while
         an export waits for its end."""
         if not tf.executing_eagerly():
             raise ValueError(f"table {self.name!r} can be frozen eagerly only, not while a graph is built")
-        standing = frozen_now(self._token)
+        standing = entered_frozen(self._token)
         if standing is not None:
             return FrozenTable(self.name, standing.keys.value(), standing.rows.value(), self._token)
         content = self.state()
@@ -299,25 +228,25 @@ class KvVariable(tf.Module):
 
     def size(self) -> Tensor:
         """How many rows there are: int64."""
-        return ops.tfplus_size(self._handle, what="rows")
+        return ops.tfplus_size(self.handle, what="rows")
 
     def candidates(self) -> Tensor:
         """How many keys wait for admission: int64."""
-        return ops.tfplus_size(self._handle, what="candidates")
+        return ops.tfplus_size(self.handle, what="candidates")
 
     def bytes(self) -> Tensor:
         """Memory taken: int64."""
-        return ops.tfplus_size(self._handle, what="bytes")
+        return ops.tfplus_size(self.handle, what="bytes")
 
     def counters(self) -> dict[str, Tensor]:
         """Since the start: `lookups` for training, `steps`, rows `evicted`, `skipped_rows`; `now` in seconds."""
-        return dict(zip(_COUNTERS, tf.unstack(ops.tfplus_counters(self._handle)), strict=True))
+        return dict(zip(_COUNTERS, tf.unstack(ops.tfplus_counters(self.handle)), strict=True))
 
     # -- giving up rows ----------------------------------------------------------------------------
 
     def delete(self, keys: Any) -> Tensor:
         """Remove rows, and forget what waits for admission. Returns how many rows there were: int64."""
-        return ops.tfplus_delete(self._handle, keys_of(self, keys))
+        return ops.tfplus_delete(self.handle, key_tensor(self._table, keys))
 
     def evict(self, *, before: Any = None, min_count: Any = None, min_norm: Any = None, max_rows: Any = None) -> Tensor:
         """Remove rows last seen before this time (microseconds since 1970), seen less often than `min_count`, with a
@@ -325,18 +254,12 @@ class KvVariable(tf.Module):
 
         Bounds are numbers or tensors; None, and of a tensor what is negative, is no bound.
         """
-        given = {"before": before, "min_count": min_count, "min_norm": min_norm, "max_rows": max_rows}
-        bounds = []
-        for name, value in given.items():
-            if isinstance(value, int | float | np.number) and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must not be negative, nor too large: {value!r}")
-            dtype = tf.float64 if name == "min_norm" else tf.int64
-            bounds.append(number(name, -1 if value is None else value, dtype))
-        return ops.tfplus_evict(self._handle, *bounds)
+        bounds = eviction_bounds(before, min_count, min_norm, max_rows)
+        return ops.tfplus_evict(self.handle, *bounds)
 
     def clear(self) -> Any:
         """Remove everything."""
-        return done(ops.tfplus_clear(self._handle))
+        return graph_operation(ops.tfplus_clear(self.handle))
 
     # -- all of it ---------------------------------------------------------------------------------
 
@@ -346,7 +269,7 @@ class KvVariable(tf.Module):
         `keys` int64 [n], `rows` float32 [n, width], `slot_…` float32 [n, width] or [n, 1], `counts` and `times` int64
         [n]; `candidate_keys`, `candidate_counts` and `candidate_times` int64 [m]; `counters` int64 [5].
         """
-        return of_export(self, "copy")
+        return export_content(self._table, "copy")
 
     def load_state(self, state: Mapping[str, Any]) -> Any:
         """Become what `state` held.
@@ -354,14 +277,14 @@ class KvVariable(tf.Module):
         Raises ValueError, the table unchanged, for another width, optimizer or dtype, for keys that `key_dtype` has
         not, and for more rows than `max_rows`. (Inside functions, InvalidArgumentError for what shows while they run.)
         """
-        return to_import(self, self._whole(state))
+        return import_content(self._table, self._whole(state))
 
     def check_state(self, state: Mapping[str, Any]) -> Any:
         """Raise what `load_state` would for this state, and change nothing."""
-        return to_import(self, self._whole(state), check_only=True)
+        return import_content(self._table, self._whole(state), check_only=True)
 
     def _whole(self, state: Mapping[str, Any]) -> Content:
-        return checked_content(self, {"deleted": tf.zeros([0], tf.int64), "full": tf.constant(True), **state})
+        return checked_content(self._table, {"deleted": tf.zeros([0], tf.int64), "full": tf.constant(True), **state})
 
     def export(self, *, full: bool = False) -> Content:
         """What changed since the last export that was committed, or everything: as `state`, with `deleted` int64 [k].
@@ -370,25 +293,27 @@ class KvVariable(tf.Module):
         `state` or checkpoint (FailedPreconditionError). After `clear`, and where too many keys were deleted to
         remember, the same error asks for a full one.
         """
-        return of_export(self, "all" if full else "changes")
+        return export_content(self._table, "all" if full else "changes")
 
     def commit_export(self) -> Any:
         """The last export is safe: the next one has what changes from its instant on."""
-        return done(ops.tfplus_end_export(self._handle, committed=True))
+        return graph_operation(ops.tfplus_end_export(self.handle, committed=True))
 
     def abort_export(self) -> Any:
         """The last export is lost: what it held counts as changed again."""
-        return done(ops.tfplus_end_export(self._handle, committed=False))
+        return graph_operation(ops.tfplus_end_export(self.handle, committed=False))
 
     def import_(self, exported: Mapping[str, Any]) -> Any:
         """Take over an export: a full one replaces everything, another comes on top. Raises as `load_state`."""
-        return to_import(self, checked_content(self, exported))
+        return import_content(self._table, checked_content(self._table, exported))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KvVariable:
         """Another variable that holds the same. Eagerly only."""
         if not tf.executing_eagerly():
             raise ValueError(f"table {self.name!r} can be copied eagerly only, not while a graph is built")
-        copy = KvVariable(self.name, key_dtype=self.key_dtype, threads=self._options.threads, **self._options.arguments)
+        own = self.options
+        options: KvVariableOptions = {**own.table_options, "threads": own.threads, "key_dtype": self.key_dtype}
+        copy = KvVariable(self.name, self.width, **options)
         copy.load_state(self.state())
         memo[id(self)] = copy
         return copy

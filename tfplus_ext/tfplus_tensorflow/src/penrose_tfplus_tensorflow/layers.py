@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from penrose_tfplus_tensorflow.kv_variable import KvVariable
 from penrose_tfplus_tensorflow.lookup import Combiner, embedding_lookup, safe_embedding_lookup_sparse
+from penrose_tfplus_tensorflow.table_resource import KvVariableOptions
 
 __all__ = ["Embedding"]
 
@@ -34,7 +35,7 @@ class Embedding(keras.layers.Layer):
         *,
         kv: KvVariable | None = None,
         combiner: Combiner | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: KvVariableOptions | None = None,
         name: str | None = None,
         **layer: Any,
     ) -> None:
@@ -71,8 +72,8 @@ class Embedding(keras.layers.Layer):
         return (*kept, self.width)
 
     def get_config(self) -> dict[str, Any]:
-        options = {"key_dtype": self.kv.key_dtype.name, **self.kv.options.arguments}
-        return {**super().get_config(), "width": options.pop("width"), "combiner": self.combiner, "options": options}
+        options = {"key_dtype": self.kv.key_dtype.name, **self.kv.options.table_options}
+        return {**super().get_config(), "width": self.width, "combiner": self.combiner, "options": options}
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         for name, tensor in self.kv.state().items():

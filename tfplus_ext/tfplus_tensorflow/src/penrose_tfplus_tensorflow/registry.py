@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Unpack
 
 import tensorflow as tf
 
 from penrose_tfplus_tensorflow.kv_variable import KvVariable
+from penrose_tfplus_tensorflow.table_resource import KvVariableOptions
 
 __all__ = ["forget_kv_variables", "get_kv_variable"]
 
-#: Name → what it was first asked for with, and the variable.
-_known: dict[str, tuple[dict[str, Any], KvVariable]] = {}
+#: Name → the width and options that it was first asked for with, and the variable.
+_known: dict[str, tuple[tuple[int, KvVariableOptions], KvVariable]] = {}
 _lock = threading.Lock()
 
 
-def get_kv_variable(name: str, width: int, **options: Any) -> KvVariable:
+def get_kv_variable(name: str, width: int, **options: Unpack[KvVariableOptions]) -> KvVariable:
     """The variable of this name, made with the options of `KvVariable` where this process has none yet.
 
     Raises ValueError, naming both, where there is one of another width, key dtype or options.
@@ -24,7 +25,7 @@ def get_kv_variable(name: str, width: int, **options: Any) -> KvVariable:
     with _lock, tf.init_scope():
         if not tf.executing_eagerly():
             return KvVariable(name, width, **options)  # the graph itself shares tables by their name
-        asked = {"width": width, **options}
+        asked = width, options
         if name not in _known:
             _known[name] = asked, KvVariable(name, width, **options)
         before, known = _known[name]

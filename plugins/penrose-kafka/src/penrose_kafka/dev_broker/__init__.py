@@ -1,0 +1,1 @@
+"""A broker to develop with: `penrose kafka dev`."""
