@@ -9,8 +9,10 @@ from pathlib import Path
 import nox
 
 nox.options.sessions = ["lint", "tests", "wheels"]
-nox.options.default_venv_backend = "venv"
+nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
+# uv leaves it to Python to keep what it compiles; without that each of hundreds of processes compiles TensorFlow anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # CMake compiles one file at a time where nobody says otherwise.
 os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
 
@@ -42,15 +44,16 @@ TEST_TOOLS = (
     "psutil>=6",
     "hatchling>=1.25",
     "editables>=0.5",
+    "uv>=0.9",
 )
-#: Two test files at a time: most tests keep one processor busy. Those that kill processes share them out themselves.
+#: Two test files at a time: most tests keep one processor busy.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
-FRAMEWORKS = ("ray==2.60.0", "apache-beam==2.77.0")
+FRAMEWORKS = ("ray", "apache-beam")
 
 
 def editable(*, without: str | None = None) -> list[str]:
-    """What pip is told to install every distribution of this repository for editing, but what lies in `without`."""
+    """What installs every distribution of this repository for editing, but for what lies in `without`."""
     kept = [path for path in DISTRIBUTIONS if without is None or not Path(path).is_relative_to(without)]
     return [part for path in kept for part in ("-e", path + EXTRAS.get(path, ""))]
 
@@ -71,41 +74,36 @@ def quick(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, with every framework installed beside Penrose."""
     install(session, *FRAMEWORKS)
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-    else:
-        session.run("pytest", *SIDE_BY_SIDE, "-m", "not faults")
-        session.run("pytest", "-m", "faults")
+    session.run("pytest", *(session.posargs or SIDE_BY_SIDE))
+
+
+@nox.session(venv_backend="none")
+def soak(session: nox.Session) -> None:
+    """What breaks things, with all kills that the tests list: a quarter of an hour; in the environment of `tests`."""
+    session.notify("tests", [*SIDE_BY_SIDE, "-m", "faults", "--kills", "30", "--timeout", "1200", *session.posargs])
 
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Every plugin's tests against the installed wheel of the lowest host version that it declares.
-
-    Of the host's own plugins, the contracts.
-    """
-    tests = {path: f"tests/{Path(path).name.removeprefix('penrose-')}" for path in DISTRIBUTIONS if path != "."}
+    """Contracts, and one run of each plugin, against the installed wheel of the lowest host that plugins declare."""
+    plugins = [path for path in DISTRIBUTIONS if path != "."]
+    hosts = [host_source(session, version) for version in sorted({lowest_host(path) for path in plugins} - {None})]
     built = Path(session.create_tmp()).resolve()
     for stale in built.glob("*.whl"):
         stale.unlink()
-    for version in sorted({lowest_host(path) for path in tests} - {None}):
-        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), host_source(session, version))
-    for path in tests:
-        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), f"./{path}")
+    for source in [*hosts, *plugins]:
+        session.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(built), source)
     wheels = [str(path) for path in sorted(built.glob("*.whl"))]
-    session.install("-c", "constraints.txt", *wheels, *TEST_TOOLS)
-    # Apart: of a wheel's file with extras pip does not see that it is what the other wheels ask for.
-    session.install("-c", "constraints.txt", *(name(path) + extras for path, extras in EXTRAS.items()))
-    # An environment that is used again has wheels of the same version, and pip would leave them.
-    session.install("--no-deps", "--force-reinstall", *wheels)
+    extras = [name(path) + extra for path, extra in EXTRAS.items()]
+    # An environment that is used again has wheels of the same version.
+    anew = [f"--reinstall-package={name(path)}" for path in DISTRIBUTIONS]
+    session.install("-c", "constraints.txt", *anew, *wheels, *extras, *TEST_TOOLS)
     # Without the folder where it starts on its path, a child process of a test finds the wheel and not this tree.
     installed = {"PYTHONSAFEPATH": "1"}
     check = "import penrose_host as host; assert 'site-packages' in host.__file__, host.__file__"
     session.run("python", "-c", check, env=installed)
-    folders = [folder for folder in tests.values() if Path(folder).is_dir()]
-    built_in = [str(path) for path in sorted(Path("tests").glob("*/test_contract_*.py"))]
-    built_in = [path for path in built_in if str(Path(path).parent) not in folders]
-    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *folders, *built_in, env=installed)
+    contracts = sorted(str(path) for path in Path("tests").glob("*/test_contract*.py"))
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *contracts, "tests/wheels", env=installed)
 
 
 def name(path: str) -> str:
@@ -179,6 +177,7 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session
 def dev(session: nox.Session) -> None:
     """An environment to work in, at `.venv`: everything installed, editable."""
-    session.run("python", "-m", "venv", ".venv", external=True)
-    tools = (*TEST_TOOLS, "nox", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML")
-    session.run(".venv/bin/pip", "install", "-q", "-c", "constraints.txt", *editable(), *tools, external=True)
+    if not Path(".venv").exists():
+        session.run("uv", "venv", ".venv")
+    tools = (*TEST_TOOLS, "nox[uv]", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML")
+    session.run("uv", "pip", "install", "-q", "--python", ".venv", "-c", "constraints.txt", *editable(), *tools)

@@ -47,6 +47,7 @@ from .contracts.snapshots import (
     SnapshotRef as SnapshotRef,
     SnapshotWriter as SnapshotWriter,
 )
+from .datasources.partitioned import PartitionedSource as PartitionedSource
 from .errors import (
     BadRow as BadRow,
     CheckpointDamaged as CheckpointDamaged,

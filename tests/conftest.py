@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+pytest_plugins = ("kills", "minutes")
 
 # Tests of one process use TensorFlow and PyTorch's compiler, in any order: the compiler's triton must be loaded first
 # (builds of PyTorch without CUDA have none).
@@ -24,6 +28,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The first example pays for imports, and machines differ: pytest's own timeout bounds a test.
 settings.register_profile("penrose", deadline=None)
 settings.load_profile("penrose")
+
+pytest.register_assert_rewrite("executor_suite")
 
 #: The host's own interpreter flags: a warning is an error in subprocesses too.
 PYTHON = (sys.executable, "-W", "error")
@@ -97,3 +103,26 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSite]:
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None) or "").startswith(str(fake.path)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes modules, by name and text, that this process can import until the test ends."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    written: set[str] = set()
+
+    def write(name: str, text: str) -> None:
+        sys.modules.pop(name, None)
+        (tmp_path / f"{name}.py").write_text(text, "utf-8")
+        importlib.invalidate_caches()
+        written.add(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def module(write_module: Callable[[str, str], None]) -> Callable[[str], None]:
+    """Writes `my_models.py` where it can be imported."""
+    return partial(write_module, "my_models")

@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from penrose_host.formats.batches import one_batch
 
-__all__ = ["BLOCK_BYTES", "Block", "Framer", "Parser", "Span", "parse_spans", "too_long", "utf8_fault"]
+__all__ = ["Block", "Framer", "Parser", "Span", "parse_spans", "too_long", "utf8_fault"]
 
-BLOCK_BYTES = 1 << 20
 #: So much of a bad row is kept in its reject.
 KEPT_BYTES = 64 << 10
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host.contracts.batch import Chunk, StepInfo, StepResult
-from penrose_host.contracts.datasource import DataSource, EndOfStream
+from penrose_host.contracts.batch import StepInfo, StepResult
 from penrose_host.contracts.executor import Executor, FeatureSpec
 from penrose_host.contracts.plugin import API_VERSION, Capability
 from penrose_host.contracts.snapshots import CheckpointReader, FilesSnapshot, Snapshot
-from penrose_host.errors import CheckpointDamaged, SourceError, WrongStream
+from penrose_host.datasources.partitioned import PartitionedSource
+from penrose_host.errors import CheckpointDamaged, SourceError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,7 +41,7 @@ def features_of(spec: FeatureSpec) -> dict[str, Any]:
     }
 
 
-class ToySource(DataSource):
+class ToySource(PartitionedSource):
     """Random rows that are a function of partition and offset; labels come late, and some never."""
 
     api_version: ClassVar[int] = API_VERSION
@@ -61,11 +61,6 @@ class ToySource(DataSource):
         fail_at: int | None = Field(
             default=None, description="raise an error at this offset of p0, as a lost broker would"
         )
-
-    def __init__(self, options: BaseModel) -> None:
-        super().__init__(options)
-        self._next: dict[str, int] = {}
-        self._paused: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, spec: FeatureSpec, **options: Any) -> ToySource:
@@ -87,45 +82,20 @@ class ToySource(DataSource):
     def partitions(self) -> Sequence[str]:
         return [f"p{number}" for number in range(self.options.partitions)]
 
-    def open(self, assignment: Mapping[str, int | None]) -> None:
-        for name, offset in assignment.items():
-            if name not in self.partitions():
-                raise WrongStream(f"there is no partition {name!r}: there are {self.partitions()}")
-            if offset is not None and not 0 <= offset <= self.options.rows:
-                raise WrongStream(f"partition {name!r} has {self.options.rows} rows and no offset {offset}")
-            self._next.setdefault(name, offset or 0)
+    def end(self, partition: str) -> int:  # noqa: ARG002 - all are of one length
+        return int(self.options.rows)
 
-    def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - rows are always there
-        going = self._next.keys() - self._over()
-        if not going:
-            raise EndOfStream
-        ready = sorted(going - self._paused)
-        if not ready:
-            return None
-        name = min(ready, key=self._next.__getitem__)
-        start = self._next[name]
-        stop = self._next[name] = min(start + max_rows, start + CHUNK_ROWS, self.options.rows)
-        if name == "p0" and self.options.fail_at is not None and start <= self.options.fail_at < stop:
+    def rows(self, partition: str, offset: int, max_rows: int) -> pa.RecordBatch:
+        stop = min(offset + max_rows, offset + CHUNK_ROWS, self.options.rows)
+        if partition == "p0" and self.options.fail_at is not None and offset <= self.options.fail_at < stop:
             raise SourceError(
                 "the toy was told to fail",
                 plugin="toy",
-                partition=name,
+                partition=partition,
                 offset=self.options.fail_at,
                 hint="tell it not",
             )
-        return Chunk(self._batch(name, start, stop))
-
-    def pause(self, partitions: Collection[str]) -> None:
-        self._paused = frozenset(partitions)
-
-    def ended(self) -> Collection[str]:
-        return self._over()
-
-    def close(self) -> None:
-        pass
-
-    def _over(self) -> set[str]:
-        return {name for name, offset in self._next.items() if offset >= self.options.rows}
+        return self._batch(partition, offset, stop)
 
     def _batch(self, name: str, start: int, stop: int) -> pa.RecordBatch:
         import pyarrow as pa
@@ -139,8 +109,6 @@ class ToySource(DataSource):
             return (mixed ^ mixed >> 15) * 40503 % (1 << 20)
 
         columns: dict[str, Any] = {
-            "_partition": pa.array([name] * len(offsets), pa.string()),
-            "_offset": offsets,
             "time": time,
             "known at": time + draw(0) % 20_000,
         }

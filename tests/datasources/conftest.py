@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penrose_host import OFFSET, PARTITION, DataSource, EndOfStream, Reject
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 
 
 @dataclass
@@ -80,8 +80,8 @@ def small_blocks() -> Callable[[int], Any]:
     @contextmanager
     def within(size: int) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("penrose_host.formats.text.BLOCK_BYTES", size)
-            patch.setattr("penrose_host.formats.csv_text.BLOCK_BYTES", size)
+            patch.setattr("penrose_host.datasources.files.text_reader.BLOCK_BYTES", size)
+            patch.setattr("penrose_host.datasources.files.csv_header.BLOCK_BYTES", size)
             yield
 
     return within

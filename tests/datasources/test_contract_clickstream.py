@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from penrose_host.datasources.clickstream.source.source import ClickstreamSource
-
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 from penrose_host.testing import DataSourceContract
 
 

@@ -12,7 +12,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.testing import DataSourceContract
 
 

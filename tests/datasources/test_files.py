@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream
-from penrose_host.datasources.files.listed import FilesSource
-from penrose_host.datasources.files.stamps import SPAN
+from penrose_host.datasources.files.fingerprints import SPAN
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.errors import SourceError, WrongStream
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -187,7 +187,7 @@ def test_too_many_open_files_are_an_error_that_says_what_helps(tmp_path):
     for number in range(60):
         put(tmp_path / f"{number:02}.csv", range(3))
     code = (
-        "import resource, sys; from penrose_host.datasources.files.listed import FilesSource as S; "
+        "import resource, sys; from penrose_host.datasources.files.source import FilesSource as S; "
         "s = S(S.Options(path=sys.argv[1])); names = s.partitions(); s.open(dict.fromkeys(names)); s.read(1, 1.0); "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)); "
         "[s.pause(names[:n]) or s.read(1, 1.0) for n in range(60)]"
@@ -516,7 +516,7 @@ def test_a_stamp_of_another_source_is_refused(files, tmp_path, stamp):
 
 def test_importing_the_datasource_imports_no_framework():
     code = (
-        "import sys, penrose_host.datasources.files.listed as f; f.FilesSource(f.FilesOptions(path='a')).source_id; "
+        "import sys, penrose_host.datasources.files.source as f; f.FilesSource(f.FilesOptions(path='a')).source_id; "
         "sys.exit(str({'pyarrow', 'fsspec', 'numpy', 'pandas', 'torch'} & sys.modules.keys()) if "
         "{'pyarrow', 'fsspec', 'numpy', 'pandas', 'torch'} & sys.modules.keys() else 0)"
     )

@@ -16,7 +16,7 @@ from waiting_support import wait_until
 from penrose_host import HookPlugin, hookimpl
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.contracts.cluster import Role
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.errors import SourceError
 from penrose_host.training.runtime import run
 from penrose_host.training.scoring import score

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream, Position
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.errors import SourceError, WrongStream
 from penrose_host.testing import DataSourceContract
 
@@ -56,7 +56,7 @@ class Following:
     def take(self, chunks: int = 1_000_000) -> list[Any]:
         """The values of column n, or of all columns, that came now."""
         before = len(self.rows)
-        self.source._list_at = 0.0  # type: ignore[attr-defined]  # whatever `poll` says, look now
+        self.source._files._list_at = 0.0  # type: ignore[union-attr]  # whatever `poll` says, look now
         self.assignment = {**dict.fromkeys(self.source.partitions()), **self.position}
         self.source.open(self.assignment)
         quiet = 0

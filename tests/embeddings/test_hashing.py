@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from executor_suite.entry_module import assert_imports_no_framework
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
@@ -170,3 +171,7 @@ def test_policies_and_widths_it_cannot_have_are_faults_of_the_job() -> None:
 def test_options_are_checked(options: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         HashingBackend.Options(**options)
+
+
+def test_importing_the_entry_module_imports_no_framework() -> None:
+    assert_imports_no_framework(HashingBackend)

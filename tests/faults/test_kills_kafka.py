@@ -17,18 +17,18 @@ from kafka_broker import Broker, Record
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-#: One after the other in one run directory.
+#: One after the other in one run directory, the most telling first.
 AIMS = [
+    Aim("checkpoint: all files, no manifest", 2),
+    Aim("recovery: removing predictions"),
+    Aim("source: commit"),
+    Aim("checkpoint: between manifest and commit"),
     Aim("source: open"),
     Aim("source: read", 3),
     Aim("snapshot: being taken"),
     Aim("checkpoint: writing a table"),
-    Aim("checkpoint: all files, no manifest"),
-    Aim("recovery: removing predictions"),
     Aim("checkpoint: manifest written, not named"),
-    Aim("checkpoint: between manifest and commit"),
     Aim("restore: reading a part", 3),
-    Aim("source: commit"),
     Aim("checkpoint: told"),
     Aim("executor: train", 60),
     Aim("checkpoint: between manifest and commit", 2),

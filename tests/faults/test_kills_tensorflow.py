@@ -13,18 +13,18 @@ from fault_runs import ANY, Aim, Workplace
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-#: One after the other in one run directory; with the 8 at random 30 processes are killed.
+#: One after the other in one run directory, the most telling first; with all 8 at random 30 processes are killed.
 AIMS = [
+    Aim("checkpoint: all files, no manifest", 2),
+    Aim("recovery: removing predictions"),
+    Aim("snapshot: half of its files written"),
+    Aim("checkpoint: between manifest and commit"),
     Aim("executor: train", 3),
     Aim("snapshot: being taken"),
-    Aim("snapshot: half of its files written"),
     Aim("checkpoint: writing the executor's files", 2),
     Aim("checkpoint: writing a table"),
     Aim("checkpoint: its folder", 2),
-    Aim("checkpoint: all files, no manifest"),
-    Aim("recovery: removing predictions"),
     Aim("checkpoint: manifest written, not named"),
-    Aim("checkpoint: between manifest and commit"),
     Aim("restore: reading a part"),
     Aim("restore: reading a part", 3),
     Aim("recovery: claiming an epoch"),

@@ -14,15 +14,15 @@ from fault_runs import Aim, Workplace
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-#: One after the other in one run directory.
+#: One after the other in one run directory, the most telling first.
 AIMS = [
-    Aim("checkpoint: writing a table", 2),
     Aim("checkpoint: writing a delta"),
-    Aim("snapshot: being taken", 2),
-    Aim("checkpoint: writing a delta", 2),
     Aim("checkpoint: all files, no manifest", 2),
     Aim("restore: reading a part", 4),
     Aim("checkpoint: between manifest and commit", 2),
+    Aim("checkpoint: writing a table", 2),
+    Aim("snapshot: being taken", 2),
+    Aim("checkpoint: writing a delta", 2),
     Aim("executor: train", 70),
     Aim("checkpoint: writing a delta", 3),
     Aim("retention: files go", 3),

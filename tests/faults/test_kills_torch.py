@@ -13,16 +13,16 @@ from fault_runs import Aim, Workplace
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-#: One after the other in one run directory.
+#: One after the other in one run directory, the most telling first.
 AIMS = [
+    Aim("checkpoint: all files, no manifest", 2),
+    Aim("recovery: removing predictions"),
+    Aim("snapshot: half of its files written"),
+    Aim("checkpoint: between manifest and commit"),
     Aim("snapshot: being taken"),
     Aim("checkpoint: writing the executor's files", 2),
-    Aim("snapshot: half of its files written"),
     Aim("checkpoint: writing a table"),
-    Aim("checkpoint: all files, no manifest"),
-    Aim("recovery: removing predictions"),
     Aim("checkpoint: manifest written, not named"),
-    Aim("checkpoint: between manifest and commit"),
     Aim("restore: reading a part", 3),
     Aim("recovery: metrics.jsonl is cut"),
     Aim("source: commit"),

@@ -12,8 +12,8 @@ from fault_runs import Workplace
 
 from penrose_host import Chunk, EndOfStream, HostRuntime, Position
 from penrose_host.config.resolve import load
-from penrose_host.datasources.files.listed import FilesSource
 from penrose_host.datasources.files.options import FilesOptions
+from penrose_host.datasources.files.source import FilesSource
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from run_support import FEATURES, MemorySource, make_job
 from penrose_host import Deny, FeatureSpec, HookPlugin, errors as tree, hookimpl
 from penrose_host.checkpoints import CheckpointStore
 from penrose_host.config.resolve import load as load_job
-from penrose_host.datasources.files.listed import FilesSource
+from penrose_host.datasources.files.source import FilesSource
 from penrose_host.delivery.export import export
 from penrose_host.errors import PenroseError
 from penrose_host.plugins.hook_calls import Hooks

@@ -1,8 +1,7 @@
-"""`docs/hooks.md`: the hook that it writes is installed by pip, listed, tested and used; every block of it runs."""
+"""`docs/hooks.md`: the hook that it writes is installed, listed, tested and used; every block of it runs."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from uv_pip import OFFLINE, uv_pip
 
 from penrose_host import Job
 from penrose_host.contracts.hooks import HookSpecs
@@ -72,22 +72,22 @@ def commands() -> list[str]:
 def test_the_hook_of_the_page_is_installed_listed_tested_and_used(project, site):
     site.add("penrose-steady", {"penrose.executors": {"steady": "steady:Steady"}}, {"steady": EXECUTOR})
     tools = {
-        "pip": [sys.executable, "-m", "pip"],
         "pytest": [sys.executable, "-m", "pytest"],
         "penrose": [sys.executable, "-c", "import sys; from penrose_host.cli import main; sys.exit(main())"],
     }
     # Into a folder of its own, from what is here: nothing is downloaded, and this environment stays as it is.
-    target = ["--target", str(site.path), "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     outputs = {}
     for line in commands():
         name, *arguments = shlex.split(line)
         if name == "pip":
             assert arguments == ["install", "-e", "."]
-            arguments = ["install", ".", *target]
+            command = uv_pip("install", *OFFLINE, "--target", site.path, ".")
+        else:
+            command = [*tools[name], *arguments]
         done = subprocess.run(
-            [*tools[name], *arguments],
+            command,
             cwd=project,
-            env=site.environ(PIP_CONFIG_FILE=os.devnull, OMP_NUM_THREADS="1"),
+            env=site.environ(OMP_NUM_THREADS="1"),
             capture_output=True,
             text=True,
             timeout=120,

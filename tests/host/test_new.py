@@ -16,6 +16,7 @@ import pytest
 from code_lines import lines_of_code
 from doc_blocks import blocks, commands
 from packaging.requirements import Requirement
+from uv_pip import OFFLINE, uv_pip
 
 from penrose_host.cli import main
 from penrose_host.cli.new import KINDS, render
@@ -143,9 +144,7 @@ CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
 def test_installed_it_does_what_its_readme_says(kind: str, tmp_path: Path) -> None:
     assert new(kind, "mine", "--directory", str(tmp_path)) == 0
     dist = tmp_path / "penrose-mine"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
-    pip += ["--disable-pip-version-check", "--target", str(tmp_path / "site"), str(dist)]
-    subprocess.run(pip, check=True, timeout=120)
+    subprocess.run(uv_pip("install", *OFFLINE, "--target", tmp_path / "site", dist), check=True, timeout=120)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PENROSE_")}
     environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "site"), *filter(None, [environ.get("PYTHONPATH")])])
     programs = {"penrose": ["-c", CLI], "pytest": ["-m", "pytest"]}

@@ -1,4 +1,4 @@
-"""The tutorial of executors in an environment of its own: only pip, the wheels of Penrose, and what the page says."""
+"""The tutorial of executors in an environment of its own: the wheels of Penrose, and what the page says."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ import yaml
 from code_lines import lines_of_code
 from doc_blocks import ROOT, Block, blocks, commands
 from doc_pages import shell
+from uv_pip import build_wheels
 
 PAGE = ROOT / "docs/own-executor.md"
 
 
 @pytest.fixture
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with pip and nothing else on the path; Penrose is installed from wheels built here."""
+    """A folder to work in, with `pip` and nothing else on the path; Penrose is installed from wheels built here.
+
+    `pip` is that of uv: what an earlier run or the environment of the tests downloaded is not downloaded again.
+    """
     wheels = tmp_path / "wheels"
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels)]
-    subprocess.run([*build, str(ROOT), str(ROOT / "contrib/penrose-flights")], check=True, timeout=120)
-    venv.create(tmp_path / "venv", with_pip=True)
+    build_wheels(wheels, ROOT, ROOT / "contrib/penrose-flights")
+    venv.create(tmp_path / "venv")
+    pip = tmp_path / "venv/bin/pip"
+    pip.write_text(f'#!/bin/sh\nexec {sys.executable} -m uv pip "$@" --python {tmp_path}/venv\n')
+    pip.chmod(0o755)
     for name in list(os.environ):
-        if name.startswith(("PENROSE_", "PYTHON", "PIP_")) and name != "PIP_INDEX_URL":
+        if name.startswith(("PENROSE_", "PYTHON")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "venv/bin"), os.environ["PATH"]]))
-    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-    monkeypatch.setenv("PIP_NO_COMPILE", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
@@ -49,7 +53,7 @@ def follow(block: Block) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tutorial_makes_an_executor_with_pip_and_the_page_alone(clean: Path) -> None:
+def test_the_tutorial_makes_an_executor_with_the_page_alone(clean: Path) -> None:
     page = list(blocks(PAGE))
     for block in page:
         follow(block)

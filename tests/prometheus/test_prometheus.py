@@ -23,25 +23,10 @@ from penrose_host.monitoring.terminal import Terminal
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
-from penrose_host.testing import HookContract
 from penrose_host.training.runtime import HostRuntime, run
 from penrose_prometheus.hook import PrometheusHook
 
 CLI = "import sys; from penrose_host.cli import main; sys.exit(main())"
-
-
-class TestServing(HookContract):
-    def make(self) -> PrometheusHook:
-        return PrometheusHook(PrometheusHook.Options())
-
-
-class TestTextfile(HookContract):
-    @pytest.fixture(autouse=True)
-    def _file(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        self.file = tmp_path_factory.mktemp("textfile") / "penrose.prom"
-
-    def make(self) -> PrometheusHook:
-        return PrometheusHook(PrometheusHook.Options(textfile=str(self.file)))
 
 
 Samples = dict[tuple[str, ...], float]

@@ -14,9 +14,8 @@ from fault_runs import ANY, Aim, Workplace
 
 __all__ = ["kill_one_by_one", "killed_runs", "numbered"]
 
-#: Numbers of phases and seconds, chosen once; where they hit depends on what the machine does meanwhile.
-PHASES = (320, 200, 90, 25)
-SECONDS = (0.02, 0.15, 0.08, 0.2)
+#: Phases, and seconds since the source was opened, chosen once; where they hit is the machine's doing.
+AT_RANDOM = (Aim(ANY, 320), 0.15, Aim(ANY, 200), 0.08, Aim(ANY, 90), 0.02, Aim(ANY, 25), 0.2)
 
 
 def kill_one_by_one(
@@ -64,6 +63,8 @@ def killed_runs(
 ) -> Iterator[dict[str, Future[list[Path]]]]:
     """`uninterrupted`, `aimed`, `at_random` → the jobs, once their runs have ended; `aims` one after the other.
 
+    Of `aims`, and of the kills at random, as many as the option `--kills` says: the first ones have to be the most
+    telling. A run needs no more than the kills before a kill to get there, so any number of the first ones will do.
     `source`: a run's folder → the job's datasource; by default the files in `data`, with a ledger of its commits.
     Most of the time of a life is importing PyTorch, so two of them live at a time.
     """
@@ -74,14 +75,15 @@ def killed_runs(
         return [job]
 
     def aimed(jobs: Iterator[Path]) -> list[Path]:
-        return kill_one_by_one(workplace, suite, aims, jobs)
+        return kill_one_by_one(workplace, suite, aims[: workplace.kills], jobs)
 
     def at_random(jobs: Iterator[Path]) -> list[Path]:
         job = next(jobs)
-        for count in PHASES:
-            workplace.kill_at(suite, Aim(ANY, count), "run", job)
-        for seconds in SECONDS:
-            workplace.kill_after(suite, seconds, "run", job)
+        for moment in AT_RANDOM[: workplace.kills]:
+            if isinstance(moment, Aim):
+                workplace.kill_at(suite, moment, "run", job)
+            else:
+                workplace.kill_after(suite, moment, "run", job)
         workplace.penrose("run", job).check()
         return [job]
 

@@ -113,10 +113,11 @@ class Life:
 
 
 class Workplace:
-    """A folder for runs, and an installation that has the plugins of `fault_stage`."""
+    """A folder for runs, and an installation that has the plugins of `fault_stage`; `kills`: the option `--kills`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kills: int | None = None) -> None:
         self.folder = folder
+        self.kills = kills
         self.site = folder / "site"
         info = self.site / "penrose_faults-1.0.dist-info"
         info.mkdir(parents=True)

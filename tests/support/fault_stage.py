@@ -37,8 +37,8 @@ from penrose_host import (
     StepResult,
     hookimpl,
 )
-from penrose_host.datasources.files.listed import FilesSource
 from penrose_host.datasources.files.options import FilesOptions
+from penrose_host.datasources.files.source import FilesSource
 from penrose_tensorflow.executor import TensorflowExecutor
 from penrose_torch.executor import TorchExecutor
 

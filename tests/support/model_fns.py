@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
+from penrose_tensorflow.model_fn.estimator import EstimatorSpec, ModeKeys
 
 __all__ = ["embedded", "random_towers", "with_ids"]
 

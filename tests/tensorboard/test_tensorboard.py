@@ -20,14 +20,8 @@ from penrose_host.checkpoints import CheckpointStore
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind, scan
 from penrose_host.plugins.loading import load
-from penrose_host.testing import HookContract
 from penrose_host.training.runtime import run
 from penrose_tensorboard.hook import TensorBoardHook, scalars
-
-
-class TestContract(HookContract):
-    def make(self) -> TensorBoardHook:
-        return TensorBoardHook(TensorBoardHook.Options())
 
 
 def job(run_dir: Path, *, folder: str = "tensorboard", **fields: Any) -> Any:

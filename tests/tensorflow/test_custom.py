@@ -1,40 +1,31 @@
-"""Modules of the user's: the README's example, and everything that can be wrong with one."""
+"""Models of the user's, and what is wrong with one."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from executor_suite.custom_model import CustomModel, shapes_of_inputs
 
-from penrose_host import EncodedBatch, FeatureSpec
-from penrose_host.errors import ConfigError, TrainingError
-
-README = Path(__file__).parents[2] / "plugins" / "penrose-tensorflow" / "README.md"
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Writes `my_models.py` where it can be imported."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("my_models", None)
-
-    def write(text: str) -> None:
-        (tmp_path / "my_models.py").write_text(text, "utf-8")
-
-    yield write
-    sys.modules.pop("my_models", None)
+from penrose_host import ConfigError, EncodedBatch, FeatureSpec, TrainingError
 
 
 def returning(expression: str, more: str = "") -> str:
-    """A module whose model returns `expression` of its input x; `more` stands in its constructor."""
     return f"""
 import keras
 import tensorflow as tf
+
+def rows(x):
+    return tf.reduce_sum(x, 1)
+
+def number(x):
+    return tf.reduce_sum(x)
+
+def integers(x):
+    return tf.cast(x, tf.int64)
 
 class M(keras.Model):
     def __init__(self):
@@ -50,34 +41,17 @@ def build(features, width):
 """
 
 
-@pytest.mark.parametrize("rows", [1000, None], ids=["table", "layer"])
-def test_the_example_of_the_readme_learns(lab: Any, module: Callable[[str], None], rows: int | None) -> None:
-    (example,) = re.findall(r"```python\n(# my_models\.py\n.*?)```", README.read_text("utf-8"), re.DOTALL)
-    module(example)
-    executor = lab.executor(lab.rich, rows=rows, model="my_models:towers", model_options={"units": 16})
-    batch = lab.batch(lab.rich, 64, labelled=1.0)
-    first = executor.train(batch, lab.step()).losses
-    for number in range(100):
-        last = executor.train(batch, lab.step(number)).losses
-    assert all(last[head] < 0.5 * first[head] for head in lab.rich.labels)
+class TestCustomModel(CustomModel):
+    kind = "keras.Model"
+    no_key = "KeyError: usr"
+    unused_layer = "self.more = keras.layers.Dense(2); self.more.build((None, 2))"
+    averaging = (
+        "self.dropout(self.normal(x['x'][:, None], training=training), training=training)[:, 0] * self.weight",
+        "self.normal, self.dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)",
+    )
 
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "tf.reduce_sum(x['user'], 1)",
-        "tf.reduce_sum(x['user'], 1, keepdims=True)",
-        "{'click': tf.reduce_sum(x['user'] + x['item'], 1)}",
-    ],
-    ids=["rows", "rows x heads", "by head"],
-)
-def test_logits_come_in_three_shapes(lab: Any, module: Callable[[str], None], expression: str) -> None:
-    module(returning(expression))
-    executor = lab.executor(lab.plain, model="my_models:build")
-    for count in (0, 1, 5):
-        batch = lab.batch(lab.plain, count, labelled=1.0)
-        assert executor.predict(batch)["click"].shape == (count,)
-        assert executor.train(batch, lab.step()).applied
+    def returning(self, expression: str, more: str = "") -> str:
+        return returning(expression, more)
 
 
 def test_inputs_are_embeddings_pooled_lists_and_numbers_by_name(lab: Any, module: Callable[[str], None]) -> None:
@@ -90,90 +64,13 @@ def test_inputs_are_embeddings_pooled_lists_and_numbers_by_name(lab: Any, module
     # First three rows of zeros; then it is traced, once each, for any number of rows.
     by_rows = [{name: shape[:] for name, shape in seen.items()} for seen in sys.modules["my_models"].shapes]
     assert [seen["age"] for seen in by_rows] == [[3], [None], [None]]
-    assert by_rows[0] == {
-        "user": [3, 3],
-        "item": [3, 3],
-        "user x item": [3, 3],
-        "tags": [3, 3],
-        "history": [3, 3],
-        "price": [3],
-        "age": [3],
-    }
-
-
-def test_a_module_that_uses_no_embedding_and_not_all_parameters_trains(lab: Any, module: Callable[[str], None]) -> None:
-    features = FeatureSpec(categorical=("a",), numeric=("x",), labels=("y",))
-    module(returning("x['x'] * self.weight", "self.more = keras.layers.Dense(2); self.more.build((None, 2))"))
-    executor = lab.executor(features, model="my_models:build")
-    batch = EncodedBatch(np.zeros((4, 1), np.int64), {}, {"x": np.ones(4, np.float32)}, {"y": np.ones(4, np.float32)})
-    before = executor.predict(batch)["y"]
-    assert executor.train(batch, lab.step()).applied
-    assert (executor.predict(batch)["y"] > before).all()
-
-
-def test_a_step_that_is_not_finite_leaves_averages_and_generators_too(lab: Any, module: Callable[[str], None]) -> None:
-    features = FeatureSpec(numeric=("x",), labels=("y",))
-    module(
-        returning(
-            "self.dropout(self.normal(x['x'][:, None], training=training), training=training)[:, 0] * self.weight",
-            "self.normal, self.dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)",
-        )
-    )
-    executor = lab.executor(features, model="my_models:build")
-    labels = {"y": np.ones(4, np.float32)}
-    saved = lab.save(executor)
-    bad = EncodedBatch(np.empty((4, 0), np.int64), {}, {"x": np.array([1, 2, np.nan, 3], np.float32)}, labels)
-    assert not executor.train(bad, lab.step()).applied
-    assert lab.save(executor) == saved
-    good = EncodedBatch(np.empty((4, 0), np.int64), {}, {"x": np.arange(4, dtype=np.float32)}, labels)
-    assert executor.train(good, lab.step()).applied
-    assert lab.save(executor) != saved
-
-
-@pytest.mark.parametrize(
-    ("text", "model", "message"),
-    [
-        ("", "no_such_module:build", "no_such_module:build: there is no module 'no_such_module'"),
-        ("import no_such_dependency", "my_models:build", "there is no module 'no_such_dependency'"),
-        ("1 / 0", "my_models:build", "importing my_models raised ZeroDivisionError"),
-        ("", "my_models:build", r"the module my_models \(.*my_models.py\) has no function 'build'"),
-        ("build = 3", "my_models:build", "has no function 'build'"),
-        ("def build(features): pass", "my_models:build", "my_models:build raised TypeError"),
-        ("def build(features, width): return 3", "my_models:build", "returned a int, not a keras.Model"),
-        (returning("x['usr']"), "my_models:build", "raised KeyError: usr for 3 rows"),
-        (
-            returning("3"),
-            "my_models:build",
-            r"returned a int for 3 rows; expected are logits: floats \[3, 1\] or \[3\]",
-        ),
-        (returning("x['user']"), "my_models:build", r"returned float32 \[3, 8\] for 3 rows"),
-        (returning("tf.reduce_sum(x['user'])"), "my_models:build", r"returned float32 \[\] for 3 rows"),
-        (
-            returning("tf.cast(tf.reduce_sum(x['user'], 1), tf.int64)"),
-            "my_models:build",
-            r"returned int64 \[3\] for 3 rows",
-        ),
-        (
-            returning("{'clack': tf.reduce_sum(x['user'], 1)}"),
-            "my_models:build",
-            r"returned {clack: float32 \[3\]}.*dict of click",
-        ),
-        (returning("{'click': x['user']}"), "my_models:build", r"returned {click: float32 \[3, 8\]} for 3 rows"),
-    ],
-)
-def test_what_is_wrong_with_a_module_is_told_before_the_run(
-    lab: Any, module: Callable[[str], None], text: str, model: str, message: str
-) -> None:
-    module(text)
-    with pytest.raises(ConfigError, match=message) as caught:
-        lab.executor(lab.plain, model=model)
-    assert caught.value.faults[0][0] == "executor.model"
+    assert by_rows[0] == shapes_of_inputs(3, 3)
 
 
 def test_a_shape_that_goes_wrong_later_is_an_error_that_names_the_model(
     lab: Any, module: Callable[[str], None]
 ) -> None:
-    module(returning("tf.reduce_sum(x['user'], 1)[:3]"))
+    module(returning("rows(x['user'])[:3]"))
     executor = lab.executor(lab.plain, model="my_models:build")
     batch = lab.batch(lab.plain, 5)
     saved = lab.save(executor)
@@ -185,7 +82,7 @@ def test_a_shape_that_goes_wrong_later_is_an_error_that_names_the_model(
 
 
 def test_a_model_that_raises_later_is_named_too(lab: Any, module: Callable[[str], None]) -> None:
-    module(returning("tf.reduce_sum(x['user'], 1) + tf.gather([0.0], [tf.shape(x['user'])[0] // 5])[0]"))
+    module(returning("rows(x['user']) + tf.gather([0.0], [tf.shape(x['user'])[0] // 5])[0]"))
     executor = lab.executor(lab.plain, model="my_models:build")
     with pytest.raises(TrainingError, match=r"(?s)model my_models:build.*indices\[0\] = 1 is not in \[0, 1\)"):
         executor.predict(lab.batch(lab.plain, 5))
@@ -194,7 +91,7 @@ def test_a_model_that_raises_later_is_named_too(lab: Any, module: Callable[[str]
 def test_a_model_that_cannot_be_compiled_for_any_number_of_rows_is_told_before_the_run(
     lab: Any, module: Callable[[str], None]
 ) -> None:
-    module(returning("tf.reduce_sum(x['user'], 1) if x['user'].shape[0] == 3 else 1 / 0"))
+    module(returning("rows(x['user']) if x['user'].shape[0] == 3 else 1 / 0"))
     with pytest.raises(ConfigError, match="raised ZeroDivisionError: division by zero for any number of rows"):
         lab.executor(lab.plain, model="my_models:build")
 
@@ -250,10 +147,10 @@ def test_random_numbers_that_no_checkpoint_would_repeat_are_told_too(lab: Any, m
 @pytest.mark.parametrize(
     ("expression", "more"),
     [
-        ("tf.reduce_sum(x['user'], 1) + self.hidden", "self.hidden = tf.Variable(1.0)"),
+        ("rows(x['user']) + self.hidden", "self.hidden = tf.Variable(1.0)"),
         ("tf.reduce_sum(x['user'] + keras.random.normal(tf.shape(x['user'])), 1)", ""),
         (
-            "(self.table.insert([1], [2.0]), tf.reduce_sum(x['user'], 1))[1]",
+            "(self.table.insert([1], [2.0]), rows(x['user']))[1]",
             "self.table = tf.lookup.experimental.MutableHashTable(tf.int32, tf.float32, 0.0)",
         ),
     ],
@@ -283,9 +180,3 @@ def build(features, width):
     for number in range(50):
         last = executor.train(batch, lab.step(number)).losses["click"]
     assert last < 0.7 * first
-
-
-def test_two_features_of_one_name_are_refused(lab: Any, module: Callable[[str], None]) -> None:
-    module(returning("tf.reduce_sum(x['a'], 1)"))
-    with pytest.raises(ConfigError, match="different names: a, a"):
-        lab.executor(FeatureSpec(categorical=("a",), numeric=("a",), labels=("y",)), model="my_models:build")

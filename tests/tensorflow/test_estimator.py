@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,6 @@ from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.testing import ExecutorContract
 from penrose_tensorflow.executor import TensorflowExecutor
 
-README = Path(__file__).parents[2] / "plugins" / "penrose-tensorflow" / "README.md"
 FEATURES = FeatureSpec(categorical=("user", "item"), numeric=("price",), labels=("click",))
 
 
@@ -44,17 +43,9 @@ class TestOverIds(ModelFnContract):
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def module(write_module: Callable[[str, str], None]) -> Callable[[str], None]:
     """Writes `my_estimator.py` where it can be imported."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("my_estimator", None)
-
-    def write(text: str) -> None:
-        sys.modules.pop("my_estimator", None)
-        (tmp_path / "my_estimator.py").write_text(text, "utf-8")
-
-    yield write
-    sys.modules.pop("my_estimator", None)
+    return partial(write_module, "my_estimator")
 
 
 def linear(
@@ -68,7 +59,7 @@ def linear(
     return f"""
 import keras
 import tensorflow as tf
-from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
+from penrose_tensorflow.model_fn.estimator import EstimatorSpec, ModeKeys
 
 v1 = tf.compat.v1
 
@@ -103,8 +94,7 @@ def rows(price: list[float], click: list[float]) -> EncodedBatch:
 
 
 def test_the_example_of_the_readme_learns(lab: Any, module: Callable[[str], None]) -> None:
-    (example,) = re.findall(r"```python\n(# my_estimator\.py\n.*?)```", README.read_text("utf-8"), re.DOTALL)
-    module(example)
+    module(lab.example("my_estimator.py"))
     options = {"dropout": 0.1, "learning_rate": 0.05}
     executor = lab.executor(FEATURES, model_fn="my_estimator:model_fn", model_options=options)
     batch = lab.batch(FEATURES, 64, labelled=1.0)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +21,6 @@ from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.testing import ExecutorContract
 from penrose_tensorflow.executor import TensorflowExecutor
 
-README = Path(__file__).parents[2] / "plugins" / "penrose-tensorflow" / "README.md"
 FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
 
 
@@ -44,20 +42,6 @@ class TestFit(FitContract):
 @pytest.mark.slow
 class TestFitOfTheUsersThatPullsAhead(FitContract):
     options: ClassVar[dict[str, Any]] = {"model": "keras_models:moving", "loop": "keras_models:prefetching"}
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Writes `my_models.py` where it can be imported."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("my_models", None)
-
-    def write(text: str) -> None:
-        sys.modules.pop("my_models", None)
-        (tmp_path / "my_models.py").write_text(text, "utf-8")
-
-    yield write
-    sys.modules.pop("my_models", None)
 
 
 def model(output: str = "sigmoid(score)", compiled: str = "'sgd', 'binary_crossentropy'", more: str = "") -> str:
@@ -101,8 +85,7 @@ def fit(lab: Any, module: Callable[[str], None]) -> Callable[..., TensorflowExec
 
 
 def test_the_example_of_the_readme_learns(lab: Any, module: Callable[[str], None]) -> None:
-    (example,) = re.findall(r"```python\n(# my_fit\.py\n.*?)```", README.read_text("utf-8"), re.DOTALL)
-    module(example)
+    module(lab.example("my_fit.py"))
     features = FeatureSpec(categorical=("user", "item"), numeric=("price",), labels=("click",))
     executor = lab.executor(features, rows=None, model="my_models:wide", loop="my_models:train")
     batch = lab.batch(features, 64, labelled=1.0)
@@ -412,6 +395,50 @@ def train(model, dataset, callbacks):
     if "asks for another one" in message or "returned" in message:
         assert "give `fit` the callbacks as they are" in str(caught.value)
     executor.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{FIT}[*callbacks, Raise()])",
+        f"{FIT}callbacks)\n    1 / 0",
+        f"dataset = dataset.map(lambda x, y, w: (x, tf.debugging.check_numerics(y / 0.0, 'bad'), w)).prefetch(2)\n    "
+        f"{FIT}callbacks)",
+    ],
+    ids=["a callback", "at its end", "pipeline"],
+)
+def test_of_a_loop_that_failed_nothing_is_kept(
+    lab: Any, fit: Any, body: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = f"""
+import weakref
+fed = []
+
+class Raise(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise OSError("no disk")
+
+def train(model, dataset, callbacks):
+    fed.append(weakref.ref(dataset))
+    {body}
+"""
+    executor = fit(model(more=more), loop="my_models:train")
+    batch = lab.batch(FEATURES, 4, labelled=1.0)
+
+    def used() -> None:
+        for number in range(2):
+            executor.train(batch, lab.step(number))
+        executor.close()
+
+    with pytest.raises(TrainingError, match="my_models:train raised") as caught:
+        used()
+    executor.close()
+    # The error is still there, with all the places that it came through.
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__.__traceback__ is not None
+    assert [dataset() for dataset in sys.modules["my_models"].fed] == [None]
+    # What TensorFlow says where an iterator outlives what it reads.
+    assert "Could not find callback" not in capfd.readouterr().err
 
 
 def test_a_loop_that_raises_at_its_end_leaves_nothing_of_the_jobs(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,13 +42,11 @@ def build(features, width):
 
 
 @pytest.fixture
-def fit(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TensorflowExecutor]:
+def fit(lab: Any, write_module: Callable[[str, str], None]) -> Callable[..., TensorflowExecutor]:
     """An executor that fits the model of a module."""
-    monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(text: str, features: FeatureSpec = FEATURES, **options: Any) -> TensorflowExecutor:
-        sys.modules.pop("stepped", None)
-        (tmp_path / "stepped.py").write_text(text, "utf-8")
+        write_module("stepped", text)
         given = {"model": "stepped:build", "loop": "fit", "loop_timeout": 30, "rows": None} | options
         return lab.executor(features, **given)  # type: ignore[no-any-return]
 

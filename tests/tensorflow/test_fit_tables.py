@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,9 @@ def build(features, width):
 
 
 @pytest.fixture
-def executor(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "table_models.py").write_text(MODEL)
-    monkeypatch.syspath_prepend(str(tmp_path))
-
+def executor(lab: Any, write_module: Callable[[str, str], None]) -> Callable[[], Any]:
     def made() -> Any:
-        sys.modules.pop("table_models", None)
+        write_module("table_models", MODEL)
         return lab.executor(FEATURES, rows=None, model="table_models:build", loop="fit", width=4)
 
     return made

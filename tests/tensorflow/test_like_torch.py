@@ -13,8 +13,8 @@ import torch
 from penrose_host import ClusterSpec, EncodedBatch, ExecutorContext, FeatureSpec, Role, TableFactory
 from penrose_host.embeddings.hashing import HashingBackend
 from penrose_host.executors.options import ModelOptions, OptimizerOptions
-from penrose_tensorflow import models, optimizers, sparse
 from penrose_tensorflow.executor import TensorflowExecutor
+from penrose_tensorflow.host_loop import dense_optimizers, models, sparse_optimizers
 from penrose_torch import models as torch_models, optimizers as torch_optimizers
 from penrose_torch.executor import TorchExecutor
 
@@ -93,7 +93,7 @@ DENSE = [
 def test_dense_optimizers_step_as_those_of_torch(given: OptimizerOptions) -> None:
     start = RANDOM.standard_normal((3, 4)).astype(np.float32)
     ours, theirs = keras.Variable(start), torch.from_numpy(start.copy())
-    mine = optimizers.dense_optimizer(given, [ours])
+    mine = dense_optimizers.dense_optimizer(given, [ours])
     reference = torch_optimizers.dense_optimizer(given, [theirs], torch.device("cpu"))
     assert mine is not None
     assert reference is not None
@@ -120,7 +120,10 @@ def test_sparse_optimizers_step_as_those_of_torch(given: OptimizerOptions) -> No
     start = RANDOM.standard_normal((10, 4)).astype(np.float32)
     weight, layer = tf.Variable(start), torch.nn.Embedding.from_pretrained(torch.from_numpy(start.copy()), sparse=True)
     layer.weight.requires_grad_()
-    mine, reference = sparse.sparse_optimizer(given, weight), torch_optimizers.sparse_optimizer(given, layer.weight)
+    mine, reference = (
+        sparse_optimizers.sparse_optimizer(given, weight),
+        torch_optimizers.sparse_optimizer(given, layer.weight),
+    )
     for _ in range(20):
         rows = RANDOM.permutation(10)[:3]
         gradient = RANDOM.standard_normal((3, 4)).astype(np.float32)

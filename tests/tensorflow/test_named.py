@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from penrose_host import EncodedBatch, FeatureSpec, ListFeature
 from penrose_host.testing.batches import random_batch
-from penrose_tensorflow.named import NamedColumns, taken
+from penrose_tensorflow.named_columns import NamedColumns, taken
 
 FEATURES = FeatureSpec(
     categorical=("user", "item"),

@@ -1,29 +1,7 @@
 from __future__ import annotations
 
-import importlib.metadata
-import subprocess
-import sys
-
-import pytest
-
-from penrose_torch.executor import TorchExecutor
+from executor_suite.entry_module import EntryModule
 
 
-@pytest.mark.parametrize("module", ["penrose_torch.executor", "penrose_host.embeddings.hashing"])
-def test_importing_an_entry_module_imports_no_framework(module: str) -> None:
-    script = (
-        f"import sys, {module} as entry\n"
-        "plugin = getattr(entry, 'TorchExecutor', None) or entry.HashingBackend\n"
-        "plugin(plugin.Options())\n"
-        "frameworks = 'torch', 'safetensors', 'pyarrow', 'pandas', 'rich', 'fsspec'\n"
-        "print([name for name in frameworks if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_entry_point_leads_to_the_executor() -> None:
-    (found,) = {
-        entry.value for entry in importlib.metadata.entry_points(group="penrose.executors") if entry.name == "torch"
-    }
-    assert importlib.metadata.EntryPoint("torch", found, "penrose.executors").load() is TorchExecutor
+class TestEntryModule(EntryModule):
+    """Of the executor that this folder's `lab` makes."""

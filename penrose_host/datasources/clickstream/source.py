@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host.contracts.datasource import DataSource, EndOfStream, Lag
 from penrose_host.contracts.plugin import API_VERSION, Capability
-from penrose_host.errors import WrongStream
+from penrose_host.datasources.partitioned import PartitionedSource
 from penrose_host.options.durations import Duration
 
 if TYPE_CHECKING:
-    from penrose_host.contracts.batch import Chunk
+    import pyarrow as pa
+
     from penrose_host.datasources.clickstream.clicks import ClickModel
-    from penrose_host.datasources.files.parts import Part
 
 __all__ = ["ClickstreamOptions", "ClickstreamSource"]
 
@@ -40,7 +40,7 @@ class ClickstreamOptions(BaseModel):
     drift: float = Field(default=1.0, ge=0, description="how often tastes turn round in a day of event time")
 
 
-class ClickstreamSource(DataSource):
+class ClickstreamSource(PartitionedSource):
     """Synthetic clicks without end: seeded, with drift and late labels. Partitions take turns."""
 
     api_version: ClassVar[int] = API_VERSION
@@ -54,10 +54,8 @@ class ClickstreamSource(DataSource):
         if options.rows is not None:
             # This stream does end.
             self.capabilities = frozenset({Capability.SEEK})
-        self._model: ClickModel | None = None
-        self._next: dict[str, int] = {}
-        self._parts: dict[str, Part] = {}
-        self._paused: frozenset[str] = frozenset()
+        # Partition → rows that were made, and the offset of the first of them.
+        self._made: dict[str, tuple[int, pa.RecordBatch]] = {}
 
     @property
     def source_id(self) -> str:
@@ -68,65 +66,33 @@ class ClickstreamSource(DataSource):
     def partitions(self) -> Sequence[str]:
         return [str(number) for number in range(self.options.partitions)]
 
-    def open(self, assignment: Mapping[str, int | None]) -> None:
-        from penrose_host.datasources.clickstream.clicks import ClickModel
-
-        if self._model is None:
-            options = self.options.model_dump(exclude={"rows"})
-            self._model = ClickModel(**{**options, "label_delay": self.options.label_delay})
-        known = set(self.partitions())
-        for name, offset in assignment.items():
-            if name not in known:
-                raise WrongStream(f"there is no partition {name!r}: the clickstream has {self.options.partitions}")
-            end = self._end(name)
-            if offset is not None and (offset < 0 or (end is not None and offset > end)):
-                raise WrongStream(
-                    f"partition {name!r} of the clickstream cannot start at offset {offset}",
-                    hint=None if end is None else f"it has {end} rows: raise the option `rows`",
-                )
-            self._next.setdefault(name, offset or 0)
-
-    def read(self, max_rows: int, timeout: float) -> Chunk | None:  # noqa: ARG002 - rows are always there
-        unfinished = self._next.keys() - self.ended()
-        if not unfinished:
-            raise EndOfStream
-        ready = unfinished - self._paused
-        if not ready:
-            return None
-        offset, partition = min((self._next[name], int(name)) for name in ready)
-        name = str(partition)
-        part, rest = (self._parts.pop(name, None) or self._make(partition, offset)).split(offset + max_rows)
-        if rest is not None:
-            self._parts[name] = rest
-        self._next[name] = part.stop
-        return part.chunk()
-
-    def pause(self, partitions: Collection[str]) -> None:
-        self._paused = frozenset(partitions)
-
-    def ended(self) -> set[str]:
-        return {name for name, offset in self._next.items() if offset == self._end(name)}
-
-    def lag(self) -> Lag | None:
-        if self.options.rows is None:
-            return None
-        left = {name: (self._end(name) or 0) - offset for name, offset in self._next.items()}
-        return Lag(rows=sum(left.values()), partitions=left)
-
-    def close(self) -> None:
-        self._parts.clear()
-
-    def _end(self, name: str) -> int | None:
-        """How many rows a partition has."""
+    def end(self, partition: str) -> int | None:
         if self.options.rows is None:
             return None
         whole, over = divmod(self.options.rows, self.options.partitions)
-        return whole + (int(name) < over)
+        return whole + (int(partition) < over)
 
-    def _make(self, partition: int, offset: int) -> Part:
-        from penrose_host.datasources.files.parts import make_part
+    def rows(self, partition: str, offset: int, max_rows: int) -> pa.RecordBatch:
+        start, made = self._made.get(partition) or (offset, self._make(partition, offset))
+        batch = made.slice(offset - start, max_rows)
+        if offset + batch.num_rows < start + made.num_rows:
+            self._made[partition] = start, made
+        else:
+            self._made.pop(partition, None)
+        return batch
 
-        assert self._model is not None
-        end = self._end(str(partition))
+    def close(self) -> None:
+        super().close()
+        self._made.clear()
+
+    @cached_property
+    def _model(self) -> ClickModel:
+        from penrose_host.datasources.clickstream.clicks import ClickModel
+
+        options = self.options.model_dump(exclude={"rows"})
+        return ClickModel(**{**options, "label_delay": self.options.label_delay})
+
+    def _make(self, partition: str, offset: int) -> pa.RecordBatch:
+        end = self.end(partition)
         stop = offset + BLOCK_ROWS if end is None else min(offset + BLOCK_ROWS, end)
-        return make_part(str(partition), self._model.rows(partition, offset, stop - offset), offset, stop)
+        return self._model.rows(int(partition), offset, stop - offset)

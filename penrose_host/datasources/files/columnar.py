@@ -11,9 +11,8 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from penrose_host.contracts.batch import Reject
-from penrose_host.datasources.files.inputs import decompressed
-from penrose_host.datasources.files.parts import Part, beyond_end, make_part, none_of_the_columns
-from penrose_host.errors import SourceError
+from penrose_host.datasources.files.byte_stream import decompressed
+from penrose_host.datasources.files.slices import FileSlice, beyond_end, make_slice, none_of_the_columns
 
 if TYPE_CHECKING:
     from penrose_host.datasources.files.listing import DataFile
@@ -125,7 +124,7 @@ class ColumnarReader:
                 return
             self._row += batch.num_rows
 
-    def read(self) -> Part | None:
+    def read(self) -> FileSlice | None:
         batch, self._held = self._held if self._held is not None else self._next(), None
         if batch is None:
             return None
@@ -133,10 +132,10 @@ class ColumnarReader:
         batch = self._conform(batch, start)
         faults = invalid_rows(batch)
         if not faults:
-            return make_part(self._file.name, batch, start, self._row)
+            return make_slice(self._file.name, batch, start, self._row)
         rejects = [Reject(self._file.name, start + row, fault) for row, fault in faults.items()]
         good = np.setdiff1d(np.arange(batch.num_rows), np.array(list(faults)))
-        return make_part(self._file.name, batch.take(pa.array(good)), start, self._row, good + start, rejects)
+        return make_slice(self._file.name, batch.take(pa.array(good)), start, self._row, good + start, rejects)
 
     def close(self) -> None:
         self._handle.close()
@@ -145,12 +144,10 @@ class ColumnarReader:
         try:
             return next(self._batches, None)
         except Exception as error:  # Arrow's errors, a decompressor's, or those of a remote file system
-            raise SourceError(
+            raise self._file.error(
                 f"{self._file.path} cannot be read on from row {self._row}: {error}",
-                plugin="files",
-                partition=self._file.name,
+                "replace the file with a complete one",
                 offset=self._row,
-                hint="replace the file with a complete one",
             ) from error
 
     def _conform(self, batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
@@ -164,13 +161,11 @@ class ColumnarReader:
             try:
                 columns.append(column if column.type == field.type else column.cast(field.type))
             except pa.ArrowException as error:
-                raise SourceError(
+                raise self._file.error(
                     f"column {field.name!r} of {self._file.path} is {column.type}, not {field.type} as in the first "
                     f"file, and cannot be converted in the rows {start} to {start + batch.num_rows}: {error}",
-                    plugin="files",
-                    partition=self._file.name,
+                    f"give a type that holds both: `column_types: {{{field.name}: …}}`",
                     offset=start,
-                    hint=f"give a type that holds both: `column_types: {{{field.name}: …}}`",
                 ) from error
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import SourceError
+from penrose_host.datasources.files.byte_stream import BLOCK_BYTES
 from penrose_host.formats.csv_frames import CsvFramer
 from penrose_host.formats.csv_text import split_fields
-from penrose_host.formats.text import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from penrose_host.datasources.files.inputs import Input
+    from penrose_host.datasources.files.byte_stream import ByteStream
     from penrose_host.datasources.files.listing import DataFile
     from penrose_host.datasources.files.options import CsvOptions
+    from penrose_host.errors import SourceError
 
 __all__ = ["read_header"]
 
 
 def read_header(
-    file: DataFile, source: Input, options: CsvOptions, delimiter: str, max_row_bytes: int, *, grows: bool = False
+    file: DataFile, source: ByteStream, options: CsvOptions, delimiter: str, max_row_bytes: int, *, grows: bool = False
 ) -> tuple[list[str], bytes] | None:
     """The names of the columns (none where the file has no rows), and what was read behind the header.
 
@@ -58,10 +58,8 @@ def read_header(
 
 
 def _header_error(file: DataFile, fault: str) -> SourceError:
-    return SourceError(
+    return file.error(
         f"{file.path} does not start with a header: {fault}",
-        plugin="files",
-        partition=file.name,
-        hint="for a file without one set `csv: {header: false}`, and `column_names` there; "
+        "for a file without one set `csv: {header: false}`, and `column_names` there; "
         "check `delimiter` and `quote` too",
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from penrose_host.errors import SourceError
-
 if TYPE_CHECKING:
     from penrose_host.datasources.files.listing import DataFile
     from penrose_host.datasources.files.options import Compression, FilesOptions, Format
 
-__all__ = ["form_of"]
+__all__ = ["can_be_appended", "form_of"]
 
 _COMPRESSIONS: dict[str, Compression] = {
     ".gz": "gz",
@@ -51,17 +49,19 @@ def form_of(file: DataFile, options: FilesOptions) -> tuple[Format, Compression,
     elif suffix in _FORMATS:
         form = _FORMATS[suffix]
     else:
-        raise SourceError(
+        raise file.error(
             f"the name of {file.path} does not tell its format",
-            plugin="files",
-            partition=file.name,
-            hint="set the option `format` to parquet, csv, jsonl or arrow, or narrow `path`",
+            "set the option `format` to parquet, csv, jsonl or arrow, or narrow `path`",
         )
     if form == "parquet" and compression != "none":
-        raise SourceError(
+        raise file.error(
             f"{file.path} is a compressed Parquet file, which cannot be read in pieces",
-            plugin="files",
-            partition=file.name,
-            hint="unpack it: Parquet compresses its columns itself",
+            "unpack it: Parquet compresses its columns itself",
         )
     return form, compression, options.csv.delimiter or ("\t" if suffix == ".tsv" else ",")
+
+
+def can_be_appended(file: DataFile, options: FilesOptions) -> bool:
+    """Whether rows may be appended to the file: it is text, as it is. Raises SourceError as `form_of` does."""
+    form, compression, _ = form_of(file, options)
+    return form in ("csv", "jsonl") and compression == "none"

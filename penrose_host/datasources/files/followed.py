@@ -12,26 +12,19 @@ import itertools
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penrose_host.contracts.batch import Position
-from penrose_host.contracts.plugin import Capability
-from penrose_host.datasources.files.listed import FilesSource
 from penrose_host.datasources.files.listing import DataFile, list_files
-from penrose_host.datasources.files.stamps import Stamp
+from penrose_host.datasources.files.partitions import identity_of
 from penrose_host.errors import SourceError
-from penrose_host.formats.schema_text import encoded
 
 if TYPE_CHECKING:
-    from os import stat_result
-
-    import pyarrow as pa
-
     from penrose_host.contracts.batch import Chunk
     from penrose_host.datasources.files.options import FilesOptions
-    from penrose_host.datasources.files.parts import Part, PartReader
+    from penrose_host.datasources.files.partitions import FilePartitions
+    from penrose_host.datasources.files.slices import FileSlice
 
 __all__ = ["FollowedFiles"]
 
@@ -42,63 +35,55 @@ OPEN_FILES = 200
 _START_AGAIN = "start the job again: what was appended is read then; a longer `settle` waits longer for last rows"
 
 
-class FollowedFiles(FilesSource):
+class FollowedFiles:
     """Reads files that come and grow; see the module."""
 
-    capabilities = frozenset({Capability.SEEK, Capability.UNBOUNDED})
-
-    def __init__(self, options: FilesOptions) -> None:
-        super().__init__(options)
-        self._seen: frozenset[str] | None = None
+    def __init__(self, options: FilesOptions, partitions: FilePartitions) -> None:
+        self._options = options
+        self._partitions = partitions
+        # What the last listing found; None before the first.
+        self._found: frozenset[str] | None = None
         self._list_at = 0.0
         # Files read to their present end → when that was; they are looked at again.
-        self._looked: dict[str, float] = {}
-        self._complete: set[str] = set()
-        self._identities: dict[str, tuple[int, int]] = {}
+        self._exhausted: dict[str, float] = {}
         # Files that were let go at their present end → how many bytes that was.
-        self._lengths: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        # The file that gave rows last.
         self._last = ""
-        self._columns_kept = False
 
     # -- which files ------------------------------------------------------------------------------
 
     def partitions(self) -> Sequence[str]:
         """The files that are there now, without those before the mark. Raises SourceError for one that comes late."""
-        if self._seen is not None and time.monotonic() >= self._list_at:
+        if self._found is None or time.monotonic() >= self._list_at:
             self._list()
-        return list(self._files)
-
-    @property
-    def _files(self) -> dict[str, DataFile]:
-        if self._seen is None:
-            self._list()
-        return self._listed
+        return list(self._partitions.files)
 
     def _list(self) -> None:
-        began = time.monotonic()
-        found = self._found()
-        if self._seen is None:
-            new = {name for name in found if self._mark is None or name >= self._mark}
+        began, files = time.monotonic(), self._partitions
+        found = self._look()
+        if self._found is None:
+            new = {name for name in found if not files.before_mark(name)}
         else:
-            new = self._in_time(found.keys() - self._seen)
-        for name in self._ended & found.keys():
+            new = self._in_time(found.keys() - self._found)
+        for name in files.ended & found.keys():
             self._check_ended(found[name])
         # A file that is to be read and is gone is an error when its turn comes, or is open still.
-        kept = {n: f for n, f in self._listed.items() if n in found or n in self._unfinished}
-        self._listed = dict(sorted((kept | {name: found[name] for name in new}).items()))
-        self._seen = frozenset(found)
+        kept = {n: f for n, f in files.files.items() if n in found or n in files.unfinished}
+        files.files = dict(sorted((kept | {name: found[name] for name in new}).items()))
+        self._found = frozenset(found)
         # A folder that takes long to list is listed less often: reading is what matters.
         now = time.monotonic()
-        self._list_at = now + max(self.options.poll / 1e6, LISTING * (now - began))
+        self._list_at = now + max(self._options.poll / 1e6, LISTING * (now - began))
 
-    def _found(self) -> dict[str, DataFile]:
+    def _look(self) -> dict[str, DataFile]:
         """The files that are there, with all that were there before the last of them."""
-        first = list_files(self.options.path, self.options.storage_options, again=True)
-        if not first.keys() - (self._seen or frozenset()):
+        first = list_files(self._options.path, self._options.storage_options, again=True)
+        if not first.keys() - (self._found or frozenset()):
             return first
         # A listing that is under way while files are made may hold a file and lack one that was made before it.
         # One that begins now lacks nothing up to the last name of the first.
-        second = list_files(self.options.path, self.options.storage_options, again=True)
+        second = list_files(self._options.path, self._options.storage_options, again=True)
         last = max(first)
         return {name: file for name, file in second.items() if name <= last}
 
@@ -108,7 +93,7 @@ class FollowedFiles(FilesSource):
             return names
         ended = self._ended_up_to()
         late = {name for name in names if ended is not None and name <= ended}
-        if late and self.options.late_files == "fail":
+        if late and self._options.late_files == "fail":
             name = min(late)
             raise SourceError(
                 f"{name} has appeared late: all files up to {ended} have ended already",
@@ -120,59 +105,59 @@ class FollowedFiles(FilesSource):
 
     def _ended_up_to(self) -> str | None:
         """The last name of which, and before which, nothing more is to be read."""
-        waiting = [*self._unfinished, *(self._listed.keys() - self._assigned.keys())]
+        files = self._partitions
+        waiting = [*files.unfinished, *(files.files.keys() - files.next.keys())]
         first = min(waiting, default=None)
-        return max((name for name in self._ended if first is None or name < first), default=self._mark)
+        return max((n for n in files.ended if first is None or n < first), default=files.fingerprints.mark)
 
     def _check_ended(self, file: DataFile) -> None:
         """A file that has ended stays as it was, as long as anybody can tell."""
-        stamp = self._stamps.get(file.name)
-        if stamp is not None and file.size is not None and file.size != stamp.size:
-            raise SourceError(
-                f"{file.path} has changed after it had ended: it had {stamp.size} bytes and now has {file.size}",
-                plugin="files",
-                partition=file.name,
-                hint=_START_AGAIN,
+        known = self._partitions.fingerprints.get(file.name)
+        if known is not None and file.size is not None and file.size != known.size:
+            raise file.error(
+                f"{file.path} has changed after it had ended: it had {known.size} bytes and now has {file.size}",
+                _START_AGAIN,
             )
 
     # -- from where -------------------------------------------------------------------------------
 
-    def _expect_gone(self, name: str, stamp: Stamp) -> None:
-        """Whether that is allowed is known once the position is: see `open`."""
-        self._stamp(name, stamp)
+    def expect(self, stamps: Mapping[str, str]) -> None:
+        """Raises SourceError for a file that is cut short or rewritten."""
+        expected = self._partitions.fingerprints.load(stamps)
+        if self._found is None:
+            self._list()
+        for name, fingerprint in expected.items():
+            if name in self._partitions.files:
+                self._partitions.check(name, fingerprint)
+            else:
+                # Whether it may be gone is known once the position is: see `open`.
+                self._partitions.fingerprints.set(name, fingerprint)
 
     def open(self, assignment: Mapping[str, int | None]) -> None:
-        for name in self._stamps.keys() - self._files.keys() - self._assigned.keys():
-            offset = assignment.get(name) or 0
-            if self._stamps[name].rows != offset:
-                super()._expect_gone(name, self._stamps[name])
+        if self._found is None:
+            self._list()
+        files = self._partitions
+        for name in files.fingerprints.names() - files.files.keys() - files.next.keys():
+            offset, known = assignment.get(name) or 0, files.fingerprints.get(name)
+            if known is None or known.rows != offset:
+                raise files.gone(name)
             # It was read to its end, and everybody is past it: it need not be there any more.
-            self._assigned[name] = offset
-            self._ended.add(name)
-        super().open(assignment)
+            files.assign_ended(name, offset)
+        files.assign(assignment)
 
     def compact(self, position: Position) -> Position:
         """Without the files before the last name up to which all have ended and are behind the position."""
+        files = self._partitions
         done: list[str] = []
-        for name in sorted(self._assigned.keys() | self._listed.keys()):
-            if name not in self._ended or position.offsets.get(name, 0) < self._assigned[name]:
+        for name in sorted(files.next.keys() | files.files.keys()):
+            if name not in files.ended or position.offsets.get(name, 0) < files.next[name]:
                 break
             done.append(name)
-        mark = max((name for name in done if name in self._stamps), default=None)
+        mark = max((name for name in done if files.fingerprints.get(name) is not None), default=None)
         if mark is None or mark == done[0]:
             return position
         dropped = {name for name in done if name < mark}
-        columns = next((stamp.columns for name in dropped if (stamp := self._stamps.get(name)) and stamp.columns), None)
-        stamp = self._stamps.pop(mark)
-        self._stamp(mark, replace(stamp, mark=True, columns=columns or stamp.columns))
-        self._mark = mark
-        self._ended -= dropped
-        self._complete -= dropped
-        for name in dropped:
-            del self._assigned[name]
-            self._stamps.pop(name, None)
-            self._stamp_texts.pop(name, None)
-            self._listed.pop(name, None)
+        files.forget(dropped, mark)
         return Position(position.source_id, {n: offset for n, offset in position.offsets.items() if n not in dropped})
 
     # -- reading ----------------------------------------------------------------------------------
@@ -181,13 +166,13 @@ class FollowedFiles(FilesSource):
         deadline = time.monotonic() + timeout
         while turn := self._in_turn():
             for name in turn:
-                chunk = self._next(name, max_rows)
-                if chunk is not None:
+                rows = self._partitions.held.pop(name, None) or self._read(name)
+                if rows is not None:
                     self._last = name
-                    return chunk
+                    return self._partitions.chunk(name, rows, max_rows)
             if time.monotonic() >= deadline:
                 return None
-        time.sleep(min(timeout, self.options.poll / 1e6))
+        time.sleep(min(timeout, self._options.poll / 1e6))
         return None
 
     def _in_turn(self) -> list[str]:
@@ -195,78 +180,56 @@ class FollowedFiles(FilesSource):
 
         Behind the one that gave rows last, so that a file which grows fast keeps none of the others waiting.
         """
-        since = time.monotonic() - self.options.poll / 1e6
-        due = [*self._parts, *(name for name, looked in self._looked.items() if looked <= since)]
-        names = {name for name in due if name not in self._paused}
-        unread = (name for name in self._unfinished if name not in self._looked and name not in self._paused)
+        files = self._partitions
+        since = time.monotonic() - self._options.poll / 1e6
+        due = [*files.held, *(name for name, when in self._exhausted.items() if when <= since)]
+        names = {name for name in due if name not in files.paused}
+        unread = (name for name in files.unfinished if name not in self._exhausted and name not in files.paused)
         names.update(itertools.islice(unread, 1))
         turn = sorted(names)
         behind = bisect_right(turn, self._last)
         return turn[behind:] + turn[:behind]
 
-    def _read(self, name: str) -> Part | None:
+    def _read(self, name: str) -> FileSlice | None:
         """The next rows; None where there are none for now, or none any more: the partition has ended then."""
-        from penrose_host.datasources.files.text_reader import TextReader
-
-        file = self._files[name]
+        files = self._partitions
+        file = files.files[name]
         if self._rests(file):
-            self._looked[name] = time.monotonic()
+            self._exhausted[name] = time.monotonic()
             return None
-        reader = self._reader(name)
-        part = reader.read() if reader is not None else None
-        if part is not None:
-            if self._schema is not None:
-                return part
+        reader = files.reader(name)
+        rows = reader.read() if reader is not None else None
+        if rows is not None:
+            if files.columns.known:
+                return rows
             # All rows so far were bad ones: the columns follow from the first that is not.
-            self._let_go(name)
-            return part if part.batch.num_rows == 0 else self._read(name)
-        grows = self._grows(file)
-        if grows and self._is_over(file):
-            self._complete.add(name)
-            if isinstance(reader, TextReader):
-                reader.stop_growing()
+            files.let_go(name)
+            return rows if rows.batch.num_rows == 0 else self._read(name)
+        if not files.grows(file):
+            files.finish(name)
+            self._exhausted.pop(name, None)
+        elif self._is_over(file):
+            files.stop_growing(name)
             return self._read(name)
-        if grows:
-            self._looked[name] = time.monotonic()
-            if self._schema is None:
-                self._let_go(name)
-            elif len(self._handles) > OPEN_FILES and reader is not None:
-                self._lengths[name] = self._handles[name].tell()
-                self._let_go(name)
         else:
-            self._finish(name)
+            self._exhausted[name] = time.monotonic()
+            if not files.columns.known:
+                files.let_go(name)
+            elif files.open_files() > OPEN_FILES and (opened := files.opened(name)) is not None:
+                self._sizes[name] = opened.handle.tell()
+                files.let_go(name)
         return None
 
     def _rests(self, file: DataFile) -> bool:
         """Whether the file was let go at its end, and that is where it still ends: it need not be opened again."""
-        length = self._lengths.pop(file.name, None)
-        if length is None or self._is_over(file):
+        size = self._sizes.pop(file.name, None)
+        if size is None or self._is_over(file):
             return False
         with file.access():
-            rests = Path(file.path).stat().st_size == length
+            rests = Path(file.path).stat().st_size == size
         if rests:
-            self._lengths[file.name] = length
+            self._sizes[file.name] = size
         return rests
-
-    def _let_go(self, name: str) -> None:
-        """Close the file; it will be opened again."""
-        if name in self._readers:
-            self._readers.pop(name).close()
-            self._handles.pop(name).close()
-
-    def _reader(self, name: str) -> PartReader | None:
-        """Also keeps which file it is that was opened."""
-        opened, file = name in self._readers, self._files[name]
-        reader = super()._reader(name)
-        if reader is not None and not opened and self._grows(file):
-            with file.access():
-                self._identities[name] = _identity(Path(file.path).stat())
-        return reader
-
-    def _finish(self, name: str) -> None:
-        super()._finish(name)
-        self._looked.pop(name, None)
-        self._identities.pop(name, None)
 
     def _is_over(self, file: DataFile) -> bool:
         """Whether what was read of a growing file is all there will be. Raises SourceError where it is another now."""
@@ -274,44 +237,15 @@ class FollowedFiles(FilesSource):
             status = Path(file.path).stat()
         except FileNotFoundError:
             return True
-        handle = self._handles.get(file.name)
-        if handle is not None:
-            if _identity(status) != self._identities[file.name] or status.st_size < handle.tell():
-                raise SourceError(
+        if (opened := self._partitions.opened(file.name)) is not None:
+            read = opened.handle.tell()
+            if identity_of(status) != opened.identity or status.st_size < read:
+                raise file.error(
                     f"{file.path} was replaced, or cut short, while it was followed",
-                    plugin="files",
-                    partition=file.name,
-                    hint="have each log written under a name of its own, which later names follow",
+                    "have each log written under a name of its own, which later names follow",
+                    offset=self._partitions.next[file.name],
                 )
-            if status.st_size > handle.tell():
+            if status.st_size > read:
                 return False
-        settle, last = self.options.settle, next(reversed(self._listed))
+        settle, last = self._options.settle, next(reversed(self._partitions.files))
         return settle is not None and file.name < last and time.time() - status.st_mtime >= settle / 1e6
-
-    def _grows(self, file: DataFile) -> bool:
-        return file.name not in self._complete and file.local and self._may_grow(file)
-
-    # -- which columns ----------------------------------------------------------------------------
-
-    def _without_rows(self) -> pa.Schema:
-        """For now; the next file that is opened may have some."""
-        schema = super()._without_rows()
-        self._schema = None
-        return schema
-
-    def _inferred(self) -> tuple[DataFile | None, pa.Schema | None]:
-        """What was inferred once holds for as long as the stream is followed: the file may be gone by then."""
-        file, inferred = super()._inferred()
-        if inferred is not None and self._columns is None:
-            self._columns = encoded(inferred)
-        return file, inferred
-
-    def _stamp(self, name: str, stamp: Stamp) -> None:
-        if self._columns is not None and not self._columns_kept:
-            stamp = replace(stamp, columns=self._columns)
-        super()._stamp(name, stamp)
-        self._columns_kept = self._columns_kept or stamp.columns is not None
-
-
-def _identity(status: stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

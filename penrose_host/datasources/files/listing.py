@@ -57,9 +57,11 @@ class DataFile:
         try:
             yield
         except Exception as error:  # a remote file system raises what its client library raises
-            raise SourceError(
-                f"cannot open {self.path}: {error}", plugin="files", partition=self.name, hint=_open_hint(error)
-            ) from error
+            raise self.error(f"cannot open {self.path}: {error}", _open_hint(error)) from error
+
+    def error(self, message: str, hint: str | None, *, offset: int | None = None) -> SourceError:
+        """What to raise about this file; `offset`: of the row that is to blame."""
+        return SourceError(message, plugin="files", partition=self.name, offset=offset, hint=hint)
 
 
 def stable_pattern(pattern: str) -> str:
@@ -101,7 +103,7 @@ def _place(pattern: str, storage_options: dict[str, Any]) -> tuple[AbstractFileS
     except ImportError as error:
         raise SourceError(f"cannot read {pattern}: {error}", plugin="files", hint="pip install that package") from error
     except Exception as error:  # chained URLs open other files, on any file system
-        raise SourceError(f"cannot read {pattern}: {error}", plugin="files") from error
+        raise SourceError(f"cannot read {pattern}: {error}", plugin="files", hint=_where_hint(pattern)) from error
     return filesystem, path
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from penrose_host.contracts.batch import OFFSET, PARTITION
+from penrose_host.datasources.files.byte_stream import ByteStream
 from penrose_host.datasources.files.columnar import ArrowFile, ColumnarFile, ColumnarReader, ParquetFile
 from penrose_host.datasources.files.csv_header import read_header
 from penrose_host.datasources.files.file_names import form_of
-from penrose_host.datasources.files.inputs import Input
-from penrose_host.datasources.files.parts import PartReader, none_of_the_columns
+from penrose_host.datasources.files.slices import FileReader, none_of_the_columns
 from penrose_host.datasources.files.text_reader import TextReader
-from penrose_host.errors import SourceError
 from penrose_host.formats.csv_frames import CsvFramer
 from penrose_host.formats.csv_text import CsvParser, infer_csv
 from penrose_host.formats.json_lines import JsonFramer, JsonParser, infer_json
@@ -30,7 +29,7 @@ __all__ = ["fix_schema", "infer_schema", "open_reader"]
 
 def open_reader(
     file: DataFile, handle: pa.NativeFile, options: FilesOptions, schema: pa.Schema, *, grows: bool = False
-) -> PartReader | None:
+) -> FileReader | None:
     """A reader of the rows of an open file, with these columns. Raises SourceError where it is not of its format.
 
     None where the file is text that `grows`, and cannot be read yet: its header is not complete.
@@ -60,31 +59,27 @@ def infer_schema(
 
 def fix_schema(file: DataFile, inferred: pa.Schema, options: FilesOptions) -> pa.Schema:
     """The columns to read, by the options and by what was inferred from `file`. Raises SourceError."""
-
-    def wrong(message: str, hint: str) -> SourceError:
-        return SourceError(message, plugin="files", partition=file.name, hint=hint)
-
     names = inferred.names
     if len(set(names)) != len(names):
         twice = max(names, key=names.count)
-        raise wrong(f"{file.path} has two columns called {twice!r}", "give each column a name of its own")
+        raise file.error(f"{file.path} has two columns called {twice!r}", "give each column a name of its own")
     types = {field.name: field.type for field in inferred}
     # A key that the first rows of a JSON lines file lack may come later.
     may_add = form_of(file, options)[0] == "jsonl"
     has = f"{file.path} has the columns {', '.join(names)}"
     for name, type_name in options.column_types.items():
         if name not in types and not may_add:
-            raise wrong(f"there is no column {name!r}: {has}", "correct the option `column_types`")
+            raise file.error(f"there is no column {name!r}: {has}", "correct the option `column_types`")
         types[name] = parse_type(type_name)
     for name in options.columns or ():
         if name not in types:
             hint = f"correct the option `columns`{', or give its type in `column_types`' if may_add else ''}"
-            raise wrong(f"there is no column {name!r}: {has}", hint)
+            raise file.error(f"there is no column {name!r}: {has}", hint)
     schema = pa.schema([pa.field(name, types[name]) for name in options.columns or types])
     if not schema.names:
-        raise wrong(f"{file.path} has no columns", "check the options `path` and `format`")
+        raise file.error(f"{file.path} has no columns", "check the options `path` and `format`")
     if reserved := {PARTITION, OFFSET} & set(schema.names):
-        raise wrong(
+        raise file.error(
             f"{file.path} has a column {min(reserved)!r}, which is the name of a row's own place in the stream",
             "rename it, or leave it out with the option `columns`",
         )
@@ -98,11 +93,9 @@ def _columnar(file: DataFile, handle: pa.NativeFile, options: FilesOptions) -> C
             return ParquetFile(file, handle, options.batch_rows)
         return ArrowFile(handle, compression)
     except Exception as error:  # Arrow's errors, a decompressor's, or those of a remote file system
-        raise SourceError(
+        raise file.error(
             f"{file.path} is not a complete {'Parquet' if form == 'parquet' else 'Arrow IPC'} file: {error}",
-            plugin="files",
-            partition=file.name,
-            hint="replace the file, or set the option `format` to what it is",
+            "replace the file, or set the option `format` to what it is",
         ) from error
 
 
@@ -114,7 +107,7 @@ def _text(
     None where the file `grows` and its header is not complete.
     """
     form, compression, delimiter = form_of(file, options)
-    source = Input(file, handle, compression)
+    source = ByteStream(file, handle, compression)
     limit = options.max_row_bytes
     if form == "jsonl":
         return TextReader(file, source, JsonFramer(limit), b"", limit, grows=grows), infer_json, JsonParser
@@ -129,11 +122,9 @@ def _text(
     def parser(schema: pa.Schema) -> Parser:
         for field in schema:
             if field.name in names and pa.types.is_nested(field.type):
-                raise SourceError(
+                raise file.error(
                     f"column {field.name!r} is {field.type}, which {file.path}, a CSV file, cannot hold",
-                    plugin="files",
-                    partition=file.name,
-                    hint="read it as `string`, or keep such data as JSON lines or Parquet",
+                    "read it as `string`, or keep such data as JSON lines or Parquet",
                 )
         return CsvParser(names, schema, options.csv, delimiter, none_of_the_columns(file, schema))
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from penrose_host.contracts.batch import Reject
-from penrose_host.datasources.files.parts import Part, beyond_end, make_part
-from penrose_host.formats.text import BLOCK_BYTES, KEPT_BYTES, Block, Framer, Parser, Span, parse_spans, too_long
+from penrose_host.datasources.files.byte_stream import BLOCK_BYTES
+from penrose_host.datasources.files.slices import FileSlice, beyond_end, make_slice
+from penrose_host.formats.text import KEPT_BYTES, Block, Framer, Parser, Span, parse_spans, too_long
 
 if TYPE_CHECKING:
-    from penrose_host.datasources.files.inputs import Input
+    from penrose_host.datasources.files.byte_stream import ByteStream
     from penrose_host.datasources.files.listing import DataFile
 
 __all__ = ["TextReader"]
@@ -29,7 +30,7 @@ class TextReader:
     def __init__(
         self,
         file: DataFile,
-        source: Input,
+        source: ByteStream,
         framer: Framer,
         rest: bytes,
         max_row_bytes: int,
@@ -74,7 +75,7 @@ class TextReader:
             rows = [block.data[s.start : s.stop] for s in self._spans(block) if s.fault is None]
         return rows
 
-    def read(self) -> Part | None:
+    def read(self) -> FileSlice | None:
         block, self._held = self._held or self._next_block(), None
         if block is None:
             return None
@@ -89,12 +90,12 @@ class TextReader:
     def close(self) -> None:
         self._source.close()
 
-    def _parsed(self, block: Block, start: int) -> Part:
+    def _parsed(self, block: Block, start: int) -> FileSlice:
         assert self._parser is not None
         name, stop = self._file.name, start + block.rows
         parsed = self._parsed_at_once(block) if block.spans is None else None
         if parsed is not None and not parsed[1]:
-            return make_part(name, parsed[0], start, stop)
+            return make_slice(name, parsed[0], start, stop)
         spans = self._spans(block)
         batch, faults = parsed or parse_spans(self._parser, self._schema, block.data, spans)
         rejects = [
@@ -102,7 +103,7 @@ class TextReader:
             for index, fault in sorted(faults.items())
         ]
         good = np.setdiff1d(np.arange(start, stop, dtype=np.int64), np.array([r.offset for r in rejects], np.int64))
-        return make_part(name, batch, start, stop, good, rejects)
+        return make_slice(name, batch, start, stop, good, rejects)
 
     def _parsed_at_once(self, block: Block) -> tuple[pa.RecordBatch, dict[int, str]] | None:
         """Columns and faults of a block that looks right; None where it is not, after all, one row a line."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
-from penrose_host.datasources.clickstream.source.source import ClickstreamSource
+
+from penrose_host.datasources.clickstream.source import ClickstreamSource
 
 
 class Engine:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from penrose_host import ConfigError, TableSpec, TrainingError
-from penrose_host.executors import MODELS, Layout, fault
-from penrose_tensorflow.custom import custom_model
-from penrose_tensorflow.graph import GraphLearner, Model
+from penrose_host import ConfigError
+from penrose_host.executors import Layout
+from penrose_tensorflow.embedding_rows import table_rows
 from penrose_tensorflow.learner import Learner
-from penrose_tensorflow.models import Logistic, named_model
-from penrose_tensorflow.optimizers import dense_optimizer
 from penrose_tensorflow.options import TensorflowOptions
-from penrose_tensorflow.rows import LayerRows, RowSource, TableRows
 from penrose_tensorflow.runtime import prepare
-from penrose_tensorflow.sparse import sparse_optimizer
 
 if TYPE_CHECKING:
-    from penrose_host import ExecutorContext, TableFactory
+    from penrose_host import ExecutorContext
 
 __all__ = ["build"]
 
@@ -38,31 +31,16 @@ def build(options: TensorflowOptions, context: ExecutorContext) -> Learner:
         raise ConfigError([("features", "tensorflow needs at least one feature")])
     prepare(options, context.seed)
     if options.loop != "host":
-        return _fit(options, context)
+        return _keras_fit(options, context)
     if options.model_fn is not None:
         return _model_fn(options, context)
-    model: Model
-    if options.model in MODELS:
-        model = named_model(options, layout.slots, len(features.numeric), len(features.labels))
-    else:
-        model = custom_model(options, features)
-    rows = row_source(options, context, model)
+    from penrose_tensorflow.host_loop.building import host_loop_learner
 
-    def learner() -> Learner:
-        optimizer = dense_optimizer(options.dense_optimizer, [one for one in model.variables if one.trainable])
-        return GraphLearner(options.model, layout, model, rows, optimizer, options.reduction, options.threads)
-
-    try:
-        made, found = len(model.variables), learner()
-        # Layers that only training calls were made as it was traced, and have to be trained too.
-        return found if len(model.variables) == made else learner()
-    except TrainingError as error:
-        # Tracing it for any number of rows, which is more than trying it.
-        raise fault("executor.model", error.message, error.hint) from error
+    return host_loop_learner(options, context, layout)
 
 
-def _fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:
-    from penrose_tensorflow.fit import FitLearner
+def _keras_fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:
+    from penrose_tensorflow.keras_fit.fit_learner import FitLearner
 
     if context.tables is not None:
         raise ConfigError(
@@ -73,27 +51,8 @@ def _fit(options: TensorflowOptions, context: ExecutorContext) -> Learner:
 
 
 def _model_fn(options: TensorflowOptions, context: ExecutorContext) -> Learner:
-    from penrose_tensorflow.model_fn import ModelFnLearner
+    from penrose_tensorflow.model_fn.model_fn_learner import ModelFnLearner
 
-    rows = None if context.tables is None else _table_rows(options, context.tables, context.seed, options.width)
+    tables = context.tables
+    rows = None if tables is None else table_rows(tables, options, context.seed, options.width, options.init_scale)
     return ModelFnLearner(options, context.features, rows)
-
-
-def row_source(options: TensorflowOptions, context: ExecutorContext, model: Model) -> RowSource:
-    """Rows of the host's table, or of a variable with `embedding: none`."""
-    scale = 0.0 if isinstance(model, Logistic) else options.init_scale
-    if context.tables is not None:
-        return _table_rows(options, context.tables, context.seed, model.width, scale)
-    shape = [options.embedding_rows, model.width]
-    first = tf.random.stateless_normal(shape, [context.seed % 2**63, 0], stddev=scale) if scale else tf.zeros(shape)
-    weight = tf.Variable(first, name="weight")
-    return LayerRows(weight, sparse_optimizer(options.optimizer, weight))
-
-
-def _table_rows(
-    options: TensorflowOptions, tables: TableFactory, seed: int, width: int, scale: float | None = None
-) -> TableRows:
-    stddev = options.init_scale if scale is None else scale
-    initializer = ("normal", {"stddev": stddev}) if stddev else ("zeros", {})
-    optimizer = (options.optimizer.name, options.optimizer.parameters)
-    return TableRows(tables(TableSpec("embeddings", width, optimizer, initializer, seed)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penrose_host import Capability, ConfigError, Executor
+from penrose_tensorflow.keras_backend import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ _CLUSTER = "TF_CONFIG"
 #: What TensorFlow reads as it is imported, where the user's environment does not say: it prints what is wrong, not what
 #: is well, and leaves out oneDNN, whose sums come in an order of its own and are not faster for models of this size.
 _DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
-
-
-def other_backend(name: str) -> ConfigError:
-    return ConfigError(
-        [("executor", f"Keras runs on {name}, not on TensorFlow")], hint="KERAS_BACKEND=tensorflow penrose run …"
-    )
 
 
 class TensorflowExecutor(Executor):
@@ -78,7 +73,7 @@ class TensorflowExecutor(Executor):
 
     def export(self, directory: Path) -> None:
         """Write `saved_model/`, a SavedModel of stock operations, and `features.json`, which says what it takes."""
-        from penrose_tensorflow.export import export
+        from penrose_tensorflow.serving.export import export
 
         export(self._learner, directory)
 

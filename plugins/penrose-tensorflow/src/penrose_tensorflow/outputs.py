@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from penrose_host import TrainingError
-from penrose_tensorflow.draws import kinds
+from penrose_tensorflow.random_operations import kinds
 
 if TYPE_CHECKING:
     from penrose_host import Float32

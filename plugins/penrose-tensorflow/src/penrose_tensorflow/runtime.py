@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from penrose_host import ConfigError
 from penrose_host.executors import fault
-from penrose_tensorflow.executor import other_backend
+from penrose_tensorflow.keras_backend import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
 __all__ = ["eager", "prepare"]

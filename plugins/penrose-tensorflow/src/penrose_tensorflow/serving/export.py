@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from penrose_host.executors import fault
-from penrose_tensorflow.signature import Signature
+from penrose_tensorflow.serving.signature import Signature
 
 if TYPE_CHECKING:
     from penrose_tensorflow.learner import Learner

@@ -1,6 +1,6 @@
 """What a `model_fn` needs of `tf.estimator`, which TensorFlow no longer ships: one changed import.
 
-from penrose_tensorflow import estimator      # instead of: from tensorflow import estimator
+from penrose_tensorflow.model_fn import estimator      # instead of: from tensorflow import estimator
 """
 
 from __future__ import annotations

@@ -15,22 +15,22 @@ import tensorflow as tf
 
 from penrose_host import StepResult, TrainingError
 from penrose_host.executors import Inputs, Layout
-from penrose_tensorflow.compiled import Compiled
-from penrose_tensorflow.draws import random_operations
+from penrose_tensorflow.host_loop.compiled import Compiled
 from penrose_tensorflow.learner import Learner
 from penrose_tensorflow.outputs import unknown_variables
 from penrose_tensorflow.pooling import pooling, pooling_specs, slots
-from penrose_tensorflow.servable import Servable
+from penrose_tensorflow.random_operations import random_operations
+from penrose_tensorflow.serving.servable import Servable
 from penrose_tensorflow.tensors import tensor
 
 if TYPE_CHECKING:
     import keras
 
     from penrose_host import EncodedBatch, Float32, StepInfo
-    from penrose_tensorflow.optimizers import DenseOptimizer
-    from penrose_tensorflow.rows import RowSource
+    from penrose_tensorflow.embedding_rows import RowSource
+    from penrose_tensorflow.host_loop.dense_optimizers import DenseOptimizer
 
-__all__ = ["GraphLearner", "Model"]
+__all__ = ["HostLoopLearner", "Model"]
 
 
 class Model(Protocol):
@@ -52,7 +52,7 @@ class Model(Protocol):
     def logits(self, slots: tf.Tensor, numeric: tf.Tensor, *, training: bool) -> tf.Tensor: ...
 
 
-class GraphLearner(Learner):
+class HostLoopLearner(Learner):
     """A model, its embeddings and its optimizer. `reduction` of the loss over rows: sum or mean."""
 
     def __init__(

@@ -12,23 +12,23 @@ import tensorflow as tf
 
 from penrose_host import ConfigError, StepResult, TrainingError
 from penrose_host.executors import Layout, fault, function
-from penrose_tensorflow.draws import kinds, random_operations, with_counted_draws
-from penrose_tensorflow.embedded import EmbeddedColumns
-from penrose_tensorflow.estimator import EstimatorSpec, ModeKeys
 from penrose_tensorflow.failures import failed, raised
 from penrose_tensorflow.learner import Learner
-from penrose_tensorflow.named import NamedColumns, NamedServing, taken
+from penrose_tensorflow.model_fn.embedded_columns import EmbeddedColumns
+from penrose_tensorflow.model_fn.estimator import EstimatorSpec, ModeKeys
+from penrose_tensorflow.model_fn.layer_updates import updates_of_layers
+from penrose_tensorflow.model_fn.shared_variables import SharedVariables
+from penrose_tensorflow.named_columns import NamedColumns, NamedServing, taken
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
+from penrose_tensorflow.random_operations import kinds, random_operations, with_counted_draws
 from penrose_tensorflow.runtime import eager
-from penrose_tensorflow.servable import Servable
-from penrose_tensorflow.shared import SharedVariables
+from penrose_tensorflow.serving.servable import Servable
 from penrose_tensorflow.tensors import tensor
-from penrose_tensorflow.updates import updates_of_layers
 
 if TYPE_CHECKING:
     from penrose_host import EncodedBatch, FeatureSpec, Float32, StepInfo
+    from penrose_tensorflow.embedding_rows import TableRows
     from penrose_tensorflow.options import TensorflowOptions
-    from penrose_tensorflow.rows import TableRows
 
 __all__ = ["ModelFnLearner"]
 
@@ -202,7 +202,7 @@ class ModelFnLearner(Learner):
         if not isinstance(spec, EstimatorSpec):
             raise self._fault(
                 f"returned a {type(spec).__name__} in {mode!r}, not an EstimatorSpec",
-                "from penrose_tensorflow.estimator import EstimatorSpec",
+                "from penrose_tensorflow.model_fn.estimator import EstimatorSpec",
             )
         return spec
 

@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from penrose_host import TrainingError
-from penrose_tensorflow.draws import stateful_draws
 from penrose_tensorflow.outputs import unknown_variables
+from penrose_tensorflow.random_operations import stateful_draws
 
 __all__ = ["check_step"]
 

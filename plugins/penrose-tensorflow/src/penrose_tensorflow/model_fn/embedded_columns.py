@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from penrose_host.executors import Layout, different_names
+from penrose_tensorflow.embedding_rows import TableRows
 from penrose_tensorflow.pooling import pooling, pooling_specs, slots
-from penrose_tensorflow.rows import TableRows
 
 if TYPE_CHECKING:
     import numpy as np

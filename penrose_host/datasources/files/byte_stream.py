@@ -10,21 +10,21 @@ import lzma
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
-from penrose_host.errors import SourceError
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from penrose_host.datasources.files.listing import DataFile
     from penrose_host.datasources.files.options import Compression
 
-__all__ = ["Input", "decompressed"]
+__all__ = ["BLOCK_BYTES", "ByteStream", "decompressed"]
 
+#: Text is read so many bytes at a time.
+BLOCK_BYTES = 1 << 20
 #: Arrow's zstd stream loses what it decoded of a read that fails, so that reads from it are short.
 _ZSTD_READ = 16 << 10
 
 
-class Input:
+class ByteStream:
     """Reads text forward, without its byte order mark.
 
     What goes wrong on the way ends the bytes, and is kept in `failure`: whatever could be decompressed before a
@@ -66,13 +66,11 @@ class Input:
     def check(self, rows: int) -> None:
         """Raises SourceError where reading has failed; `rows` were read before."""
         if self.failure is not None:
-            raise SourceError(
+            raise self._file.error(
                 f"{self._file.path} cannot be read to its end: {str(self.failure) or type(self.failure).__name__} "
                 f"(rows before that: {rows})",
-                plugin="files",
-                partition=self._file.name,
+                "replace the file with a complete one",
                 offset=rows,
-                hint="replace the file with a complete one",
             ) from self.failure
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ def _xor_shifted(value: tf.Tensor, bits: int) -> tf.Tensor:
 
 
 def _buckets(keys: tf.Tensor, rows: int) -> tf.Tensor:
-    """`penrose_host.embeddings.mixing.buckets`."""
+    """`penrose_host.embeddings.buckets`."""
     first, second = MULTIPLIERS
     hashed = tf.bitcast(keys, tf.uint64) * _unsigned(first)
     hashed = _xor_shifted(hashed, 32) * _unsigned(second)
@@ -39,7 +39,7 @@ def _buckets(keys: tf.Tensor, rows: int) -> tf.Tensor:
 
 
 def _mixed(value: tf.Tensor) -> tf.Tensor:
-    """The finaliser of `penrose_host.embeddings.initializers`."""
+    """The finaliser of `penrose_host.embeddings.Initializer`."""
     value = _xor_shifted(value, 30) * _unsigned(0xBF58476D1CE4E5B9)
     value = _xor_shifted(value, 27) * _unsigned(0x94D049BB133111EB)
     return _xor_shifted(value, 31)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gc
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from penrose_host import ConfigError, PenroseError, StepResult, TrainingError
+from penrose_host import ConfigError, StepResult, TrainingError
 from penrose_host.executors import Layout, OwnedLoop, fault, function
-from penrose_tensorflow.checked_step import check_step
 from penrose_tensorflow.failures import failed, raised, said
+from penrose_tensorflow.keras_fit.checked_step import check_step
 from penrose_tensorflow.layers import held_by_layers, kept
 from penrose_tensorflow.learner import Learner, Stateful
-from penrose_tensorflow.named import NamedColumns, NamedServing, taken
+from penrose_tensorflow.named_columns import NamedColumns, NamedServing, taken
 from penrose_tensorflow.options import TensorflowOptions
 from penrose_tensorflow.outputs import by_head, described, finite, log_losses, stacked, unknown_variables
 from penrose_tensorflow.runtime import eager
@@ -35,9 +37,6 @@ _MODEL, _LOOP = "executor.model", "executor.loop"
 _SCOPE = re.compile(r"[A-Za-z0-9_.\\>-]+")
 #: What `TrainsTables` of the TensorFlow face stops `fit` with.
 _NOT_FINITE = "a gradient is not finite: lower the learning rate"
-#: Datasets of loops that failed. An error keeps the iterators of the loop that it came from, and what they read has to
-#: be there until they go, or TensorFlow fills the log.
-_FAILED: list[tf.data.Dataset | None] = []
 
 
 class _Batch(NamedTuple):
@@ -69,7 +68,6 @@ class FitLearner(Learner):
             hint="give `fit` the callbacks as they are and the dataset in its order (no shuffle, batch or take), for "
             "one epoch of as many steps as there are; a step may take `loop_timeout` seconds",
         )
-        self._fed: tf.data.Dataset | None = None
 
     # -- what the host asks -----------------------------------------------------------------------
 
@@ -93,11 +91,7 @@ class FitLearner(Learner):
         labelled = self.columns.arrays(taken(batch, rows))
         labels, weights = np.where(known, targets, np.float32(0)), known.astype(np.float32)
         self._before = [(variable, variable.value()) for variable in self._variables()]
-        try:
-            applied = self._loop.submit(_Batch(labelled, labels[rows].T, weights[rows].T))
-        except PenroseError:
-            _FAILED.append(self._fed)
-            raise
+        applied = self._loop.submit(_Batch(labelled, labels[rows].T, weights[rows].T))
         return StepResult(losses, scores, applied)
 
     def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
@@ -122,26 +116,26 @@ class FitLearner(Learner):
         return NamedServing(self.columns, self._scores, kept(self.model), frozen)
 
     def close(self) -> None:
-        try:
-            self._loop.close()
-        except PenroseError:
-            _FAILED.append(self._fed)
-            raise
-        if self._fed is not None:
-            # Keras leaves its iterators in reference cycles. They have to go before what they read.
-            gc.collect()
-            self._fed = None
+        self._loop.close()
 
     # -- the trainer's side, on its thread ---------------------------------------------------------
 
     def _train(self, loop: OwnedLoop[_Batch, bool]) -> None:
-        self._fed = self._dataset(loop)
+        fed = self._dataset(loop)
         try:
-            self._run(self.model, self._fed, [_Acknowledging(loop, self.model, self._settled)])
-        except tf.errors.OpError as error:
+            self._run(self.model, fed, [_Acknowledging(loop, self.model, self._settled)])
+        except BaseException as error:
+            _without_locals(error)
+            if not isinstance(error, tf.errors.OpError):
+                raise
             if _NOT_FINITE in str(error):
                 raise self._not_finite() from None
             raise type(error)(error.node_def, error.op, said(error)) from error
+        finally:
+            # Keras leaves its iterators in reference cycles. They have to go before what they read, or TensorFlow
+            # fills the log; then that goes, which an error would keep with this frame.
+            gc.collect()
+            del fed
 
     def _dataset(self, loop: OwnedLoop[_Batch, bool]) -> tf.data.Dataset:
         heads = tf.TensorSpec([len(self.heads), None], tf.float32)
@@ -301,6 +295,25 @@ class _Acknowledging(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._loop.acknowledge(self._settled(logs or {})) and self.model is not None:
             # Rather than run out of data, which Keras warns of. (A loop of `train_on_batch` gives callbacks no model.)
             self.model.stop_training = True
+
+
+def _without_locals(error: BaseException) -> None:
+    """Clear the variables of the frames that an error came through, which it would keep: iterators of the loop."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, _ in traceback.walk_tb(seen.__traceback__):
+            _clear(frame)
+        seen = seen.__cause__ or seen.__context__
+
+
+def _clear(frame: FrameType | None) -> None:
+    # Keras takes its own frames out of tracebacks; those that are left still lead to them.
+    while frame is not None:
+        try:
+            frame.clear()
+        except RuntimeError:
+            return  # It is running, and so are all that it was called from.
+        frame = frame.f_back
 
 
 def _fit(model: keras.Model, dataset: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]) -> None:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from penrose_host.embeddings import Initializer, buckets
-from penrose_tensorflow.servable import ExportedLayer, ExportedTable
+from penrose_host import TableSpec
+from penrose_host.embeddings import Initializer
+from penrose_tensorflow.serving.servable import ExportedTable
 
 if TYPE_CHECKING:
-    from penrose_host import EmbeddingTable, Int64, StepInfo
-    from penrose_tensorflow.sparse import SparseOptimizer
+    from penrose_host import EmbeddingTable, Int64, StepInfo, TableFactory
+    from penrose_tensorflow.options import TensorflowOptions
 
-__all__ = ["LayerRows", "RowSource", "TableRows"]
+__all__ = ["RowSource", "TableRows", "table_rows"]
 
 
 class RowSource(ABC):
@@ -83,30 +84,11 @@ class TableRows(RowSource):
         return ExportedTable(np.concatenate(keys), np.concatenate(values), self.table.hash_rows, initializer)
 
 
-class LayerRows(RowSource):
-    """One variable of a fixed number of rows that keys are hashed into."""
+def table_rows(tables: TableFactory, options: TensorflowOptions, seed: int, width: int, scale: float) -> TableRows:
+    """Rows of the job's table, `width` numbers each; `scale`: the standard deviation of those that were never trained.
 
-    def __init__(self, weight: tf.Variable, optimizer: SparseOptimizer) -> None:
-        self.weight = weight
-        self.optimizer = optimizer
-        self.spec = tf.TensorSpec([None], tf.int64)
-
-    def feed(self, keys: Int64, *, train: bool) -> np.ndarray[Any, Any]:  # noqa: ARG002 - all rows are there
-        return buckets(keys, self.weight.shape[0])
-
-    def embedded(self, fed: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self.weight, fed)
-
-    def update(self, fed: tf.Tensor, gradient: tf.Tensor) -> None:
-        # Repeated rows are summed first: each is updated once.
-        rows, place = tf.unique(fed, out_idx=tf.int64)
-        self.optimizer.apply(rows, tf.math.unsorted_segment_sum(gradient, place, tf.shape(rows, tf.int64)[0]))
-
-    def exported(self) -> tf.Module:
-        return ExportedLayer(self.weight)
-
-    def parts(self) -> Mapping[str, Mapping[str, tf.Variable]]:
-        return {"layer": {"weight": self.weight}, "layer_optimizer": self.optimizer.variables}
-
-    def identity(self) -> Mapping[str, str]:
-        return {"layer_optimizer": self.optimizer.name}
+    Raises `ConfigError` where the backend cannot have such a table.
+    """
+    initializer = ("normal", {"stddev": scale}) if scale else ("zeros", {})
+    optimizer = (options.optimizer.name, options.optimizer.parameters)
+    return TableRows(tables(TableSpec("embeddings", width, optimizer, initializer, seed)))

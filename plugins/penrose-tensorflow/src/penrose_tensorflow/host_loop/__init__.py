@@ -1,0 +1,1 @@
+"""A Keras model, named or of the user's, that the host's loop trains: one compiled step, built by this package."""
