@@ -360,7 +360,7 @@ def test_what_the_source_raises_at_the_very_end_reaches_the_caller(tmp_path: Pat
 def test_the_last_report_tells_the_rate_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     clock = itertools.count()
     stepping = SimpleNamespace(perf_counter=lambda: float(next(clock)), time=time.time)
-    monkeypatch.setattr("penrose_host.training.session.time", stepping)
+    monkeypatch.setattr("penrose_host.training.reports.time", stepping)
     run(make_job(tmp_path, source={"rows": rows, "partitions": 1}, micro_batch={"rows": 10, "event_time": None}))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     # A second passes from report to report: the last one of 100 rows tells no more rows than the one before it.
