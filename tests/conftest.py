@@ -31,6 +31,7 @@ settings.load_profile("penrose")
 
 pytest.register_assert_rewrite("executor_suite")
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with what takes long come first, so that processes side by side end together."""
     files = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("faults", "slow")}

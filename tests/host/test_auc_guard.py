@@ -14,7 +14,7 @@ from rows_support import ScribeExecutor
 from run_support import FEATURES, make_job, selected
 
 from penrose_host.checkpoints import CheckpointStore
-from penrose_host.errors import CheckpointError, ExportDenied, PenroseError, PluginBroken
+from penrose_host.errors import CheckpointError, ExportDenied, PenroseError
 from penrose_host.hooks.auc_guard import FILE, AucGuard
 from penrose_host.plugins.hook_calls import Hooks
 from penrose_host.plugins.index import Kind
