@@ -27,7 +27,7 @@ __all__ = ["Restored"]
 class Restored:
     """Where a role of a run stands as a life of it begins.
 
-    `outputs`: how much of each of the run's own files the checkpoint knows of. `fingerprints`: partition → what the
+    `outputs`: how much of each of the run's own files the checkpoint knows of. `stamps`: partition → what the
     source called its content. `finished`: whether the stream had ended, and its last report was written.
     """
 
@@ -37,7 +37,7 @@ class Restored:
     progress: Progress
     metrics: ProgressiveMetrics
     outputs: dict[str, int] = field(default_factory=lambda: {"metrics": 0, "dead_letters": 0, "predictions": 0})
-    fingerprints: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, str] = field(default_factory=dict)
     finished: bool = False
     checkpoint: Checkpoint | None = None
 

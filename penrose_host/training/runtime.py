@@ -162,7 +162,7 @@ class HostRuntime(Runtime):
             session, known = opened.session, dict[str, int]()
             if (checkpoint := opened.restored.checkpoint) is not None:
                 # First: what a followed stream has forgotten is no partition of it any more.
-                source.expect(opened.restored.fingerprints)
+                source.expect(opened.restored.stamps)
                 known = dict(checkpoint.manifest.position.offsets)
             if (bound := self._resolved.job.until.stream) is not None:
                 source.bound(bound)

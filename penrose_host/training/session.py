@@ -59,7 +59,7 @@ class Session:
         job = parts.job
         self._parts = parts
         self._restored = restored
-        self._fingerprints = restored.fingerprints
+        self._stamps = restored.stamps
         #: Whether the stream had ended when the last checkpoint was taken, and its last report is written.
         self.finished = restored.finished
         self.metrics = restored.metrics
@@ -146,16 +146,16 @@ class Session:
                 raise BadRow(reject.partition, reject.offset, reject.reason)
         self.progress.reject(rejects)
         self._dead_letters.hold(rejects)
-        self._fingerprints.update(stamps or {})
+        self._stamps.update(stamps or {})
         if rows is not None:
             self.trainer.add(rows)
         self.settle()
         self.reports.note_bad_rows(tuple(rejects))
 
     def forget(self, partitions: Iterable[str]) -> None:
-        """The source will never name these partitions again: neither will positions, clocks and fingerprints."""
+        """The source will never name these partitions again: neither will positions, clocks and stamps."""
         for name in partitions:
-            self._fingerprints.pop(name, None)
+            self._stamps.pop(name, None)
         self.progress.forget(partitions)
         self.trainer.merge.forget(partitions)
 
@@ -294,5 +294,5 @@ class Session:
         # Parts that a life without predictions did not touch are still there for the next one.
         if self._predictions is not None:
             self._outputs["predictions"] = self._predictions.parts
-        state = {"outputs": self._outputs, "stamps": self._fingerprints, "finished": self.finished}
+        state = {"outputs": self._outputs, "stamps": self._stamps, "finished": self.finished}
         return json.dumps(state, sort_keys=True).encode()

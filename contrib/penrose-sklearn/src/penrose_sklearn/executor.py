@@ -10,22 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from penrose_host import (
-    Capability,
-    CheckpointDamaged,
-    ConfigError,
-    EncodedBatch,
-    Executor,
-    ExecutorContext,
-    FilesSnapshot,
-    StepInfo,
-    StepResult,
-    TrainingError,
-)
+from penrose_host import Capability, CheckpointDamaged, ConfigError, Executor, FilesSnapshot, StepResult, TrainingError
 from penrose_host.embeddings import buckets
 
 if TYPE_CHECKING:
-    from penrose_host import CheckpointReader
+    from penrose_host import CheckpointReader, EncodedBatch, ExecutorContext, StepInfo
 
 SGD = {"loss": "log_loss", "alpha": 1e-6, "learning_rate": "constant", "eta0": 0.03}
 
