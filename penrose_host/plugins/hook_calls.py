@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from penrose_host.contracts.hooks import Deny, HookPlugin, HookSpecs, hookimpl
-from penrose_host.errors import CheckpointError, PluginBroken, PluginIncompatible, RunDirectoryError, described
+from penrose_host.errors import PluginIncompatible, described
 from penrose_host.plugins.index import Kind
 
 if TYPE_CHECKING:
@@ -118,9 +118,6 @@ class Hooks:
         return None
 
     def _failed(self, plugin: str, hook: str, error: Exception) -> None:
-        if isinstance(error, CheckpointError | RunDirectoryError):
-            # The host's helpers speak of its own files, and of how a run goes on; this file is the plugin's.
-            error = PluginBroken(f"hook plugin {plugin!r}: {error.message}", plugin=plugin, kind=Kind.HOOK)
         if hook in _GATES:
             self._denials.append((plugin, f"the gate raised {described(error)}"))
             return
