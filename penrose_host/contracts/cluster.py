@@ -1,12 +1,10 @@
-"""Roles and the cluster spec: who runs where, in the words that trainers already understand."""
+"""Roles and the cluster spec: who runs where."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 __all__ = ["ClusterSpec", "Role"]
 
@@ -54,19 +52,3 @@ class ClusterSpec:
         if not 0 <= index < self.count(role):
             raise ValueError(f"there is no {role} {index}: the cluster has {self.count(role)}")
         return index if role is Role.CHIEF else self.count(Role.CHIEF) + index
-
-    def tf_config(self, role: Role, index: int) -> str:
-        """The value of `TF_CONFIG` for this process (a TensorFlow `ClusterResolver` reads it)."""
-        cluster: dict[str, Any] = {str(r): list(a) for r, a in self.addresses.items() if r is not Role.EVALUATOR}
-        return json.dumps({"cluster": cluster, "task": {"type": str(role), "index": index}}, sort_keys=True)
-
-    def torch_env(self, role: Role, index: int) -> dict[str, str]:
-        """`MASTER_ADDR`, `MASTER_PORT`, `RANK` and `WORLD_SIZE` for `torch.distributed`."""
-        trainers = self.trainers()
-        host, _, port = trainers[0].rpartition(":")
-        return {
-            "MASTER_ADDR": host,
-            "MASTER_PORT": port,
-            "RANK": str(self.rank(role, index)),
-            "WORLD_SIZE": str(len(trainers)),
-        }

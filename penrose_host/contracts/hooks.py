@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from penrose_host.contracts.plugin import Plugin
 
 if TYPE_CHECKING:
+    from penrose_host.contracts.cluster import ClusterSpec, Role
     from penrose_host.contracts.environment import RunResult
     from penrose_host.contracts.run_spec import RunSpec
 
@@ -50,6 +51,14 @@ class HookSpecs:
     @hookspec
     def run_started(self, spec: RunSpec, run_dir: Path) -> None:
         """A run begins, or resumes, in `run_dir`; `spec.job` is the job with every default, secrets masked."""
+
+    @hookspec
+    def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> Mapping[str, str] | None:
+        """Variables of the process that is this role, from before the executor is set up until it was closed.
+
+        What a framework calls its cluster stands in them. Executors may implement this hook too, and no other. It is no
+        observer: what it raises ends the run, and so do two plugins that give one variable different values.
+        """
 
     @hookspec
     def run_ended(self, result: RunResult | None, error: BaseException | None) -> None:

@@ -6,22 +6,25 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from penrose_host.contracts.hooks import Deny, HookPlugin, HookSpecs, hookimpl
-from penrose_host.errors import PluginIncompatible, described
+from penrose_host.errors import PluginConflict, PluginIncompatible, described
 from penrose_host.plugins.index import Kind
 
 if TYPE_CHECKING:
+    from penrose_host.contracts.cluster import ClusterSpec, Role
     from penrose_host.contracts.environment import RunResult
+    from penrose_host.contracts.executor import Executor
     from penrose_host.contracts.run_spec import RunSpec
 
 __all__ = ["Failure", "Hooks"]
 
 _GATES = frozenset({"allow_export"})
+_ENVIRONMENT = "role_environment"
 _NAMES = frozenset(name for name in vars(HookSpecs) if not name.startswith("_"))
 
 
@@ -44,10 +47,11 @@ class Hooks:
         self._manager.add_hookspecs(HookSpecs)
         self._on_failure = on_failure
         self._denials: list[tuple[str, str]] = []
+        self._variables: list[tuple[str, Mapping[str, str]]] = []
         #: (plugin, hook) → what went wrong there.
         self.failures: dict[tuple[str, str], Failure] = {}
 
-    def register(self, name: str, plugin: HookPlugin) -> None:
+    def register(self, name: str, plugin: HookPlugin | SimpleNamespace) -> None:
         """Add a plugin under the name the job gives it. Raises `PluginIncompatible` for what can never be called."""
         if wrong := self._unusable(plugin):
             raise _incompatible(name, plugin, wrong)
@@ -60,8 +64,32 @@ class Hooks:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin:
                     function: Any = implementation.function
+                    if caller.name == _ENVIRONMENT:
+                        implementation.function = self._kept(name, function)  # type: ignore[misc]
+                        continue
                     guard = self._guard_wrapper if implementation.wrapper else self._guard
                     implementation.function = guard(name, caller.name, function)  # type: ignore[misc]
+
+    def register_executor(self, name: str, executor: Executor) -> None:
+        """An executor gives variables of its role too, where it has the hook. Raises `PluginIncompatible`."""
+        if hasattr(type(executor), _ENVIRONMENT):
+            self.register(name, SimpleNamespace(**{_ENVIRONMENT: getattr(executor, _ENVIRONMENT)}))
+
+    def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> dict[str, str]:
+        """The variables that plugins want for this role. Raises PluginConflict, and what a plugin raises."""
+        self._variables = []
+        self._manager.hook.role_environment(role=role, index=index, cluster=cluster)
+        found: dict[str, tuple[str, str]] = {}
+        for plugin, variables in self._variables:
+            for name, value in variables.items():
+                other, theirs = found.setdefault(name, (plugin, value))
+                if theirs != value:
+                    raise PluginConflict(
+                        f"{other} and {plugin} give the variable {name} different values: {theirs!r}, {value!r}",
+                        plugin=plugin,
+                        hint=f"use one of them: {other}, or {plugin}",
+                    )
+        return {name: value for name, (_, value) in found.items()}
 
     # -- observers -------------------------------------------------------------------------------
 
@@ -101,7 +129,7 @@ class Hooks:
 
     # -- guards around what plugins wrote --------------------------------------------------------
 
-    def _unusable(self, plugin: HookPlugin) -> str | None:
+    def _unusable(self, plugin: object) -> str | None:
         """Why pluggy would take the plugin and yet not call it as its author meant."""
         marked = {}
         for name in dir(plugin):
@@ -126,6 +154,14 @@ class Hooks:
             self._on_failure(plugin, hook, error)
         # Without its traceback: that would keep the frames, and all they hold, for the rest of the run.
         self.failures[plugin, hook] = Failure(count + 1, error.with_traceback(None))
+
+    def _kept(self, plugin: str, function: Callable[..., Mapping[str, str] | None]) -> Callable[..., None]:
+        """The implementation of `role_environment`: its answer is kept, and what it raises passes."""
+
+        def kept(*arguments: object) -> None:
+            self._variables.append((plugin, function(*arguments) or {}))
+
+        return kept
 
     def _guard(self, plugin: str, hook: str, function: Callable[..., object]) -> Callable[..., None]:
         """The implementation, made unable to raise; its answer is kept if it is a gate's."""
@@ -168,7 +204,7 @@ class Hooks:
         return guarded
 
 
-def _incompatible(name: str, plugin: HookPlugin, what: str) -> PluginIncompatible:
+def _incompatible(name: str, plugin: object, what: str) -> PluginIncompatible:
     return PluginIncompatible(
         f"hook plugin {name!r} ({type(plugin).__module__}:{type(plugin).__qualname__}): {what}",
         plugin=name,

@@ -13,6 +13,8 @@ from penrose_host.config.resolve import Resolved
 from penrose_host.contracts.cluster import ClusterSpec, Role
 from penrose_host.contracts.executor import Executor, ExecutorContext
 from penrose_host.errors import CheckpointError
+from penrose_host.plugins.hook_calls import Hooks
+from penrose_host.training.role_environment import variables_set
 from penrose_host.training.tables import Tables
 
 __all__ = ["Model", "build", "refuse_another_job", "restore"]
@@ -36,10 +38,15 @@ class Model:
             self.tables.restore(checkpoint)
 
 
-def build(stack: ExitStack, resolved: Resolved, role: Role, index: int, cluster: ClusterSpec) -> Model:
-    """A new model. What must be closed is left on `stack`."""
+def build(
+    stack: ExitStack, resolved: Resolved, role: Role, index: int, cluster: ClusterSpec, hooks: Hooks | None = None
+) -> Model:
+    """A new model. What must be closed is left on `stack`, the variables of its role too."""
+    hooks = hooks if hooks is not None else Hooks()
     tables = Tables(resolved.embedding.create(), role, index) if resolved.embedding is not None else None
     executor: Executor = resolved.executor.create()
+    hooks.register_executor(resolved.executor.record.name, executor)
+    stack.enter_context(variables_set(hooks.role_environment(role, index, cluster)))
     stack.callback(executor.close)
     executor.setup(ExecutorContext(resolved.job.features.spec(), role, index, cluster, resolved.job.seed, tables))
     made = tables is not None and tables.complete()

@@ -201,7 +201,7 @@ class HostRuntime(Runtime):
         store = CheckpointStore(self._run_dir / "checkpoints")
         checkpoint = start.find(store)
         encoder = FeatureEncoder(job.features)
-        model = build(stack, resolved, role, index, cluster)
+        model = build(stack, resolved, role, index, cluster, hooks)
         if checkpoint is not None:
             self._check(checkpoint, model, source_id)
         restored = (

@@ -14,6 +14,8 @@ import pytest
 
 from penrose_host import ClusterSpec, ExecutorContext, FeatureSpec, Role
 from penrose_host.errors import ConfigError
+from penrose_host.plugins.hook_calls import Hooks
+from penrose_host.training.role_environment import variables_set
 from penrose_tensorflow.executor import TensorflowExecutor
 
 FEATURES = FeatureSpec(("a",), labels=("y",))
@@ -60,25 +62,16 @@ def test_tf_config_is_the_jobs_from_before_the_users_code_until_the_end(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     executor = TensorflowExecutor(TensorflowExecutor.Options(model="looking:build", embedding_rows=10))
-    executor.setup(ExecutorContext(FEATURES, Role.WORKER, 1, CLUSTER))
-    seen = json.loads(sys.modules.pop("looking").at_import)
-    assert seen == json.loads(os.environ["TF_CONFIG"])
-    assert seen["task"] == {"type": "worker", "index": 1}
-    assert seen["cluster"] == {"chief": ["one:1"], "worker": ["two:2", "three:3"]}
-    executor.close()
+    hooks = Hooks()
+    hooks.register_executor("tensorflow", executor)
+    with variables_set(hooks.role_environment(Role.WORKER, 1, CLUSTER)):
+        executor.setup(ExecutorContext(FEATURES, Role.WORKER, 1, CLUSTER))
+        seen = json.loads(sys.modules.pop("looking").at_import)
+        assert seen == json.loads(os.environ["TF_CONFIG"])
+        assert seen["task"] == {"type": "worker", "index": 1}
+        assert seen["cluster"] == {"chief": ["one:1"], "worker": ["two:2", "three:3"]}
+        executor.close()
     assert os.environ.get("TF_CONFIG") == before
-    monkeypatch.setenv("TF_CONFIG", "another's")
-    executor.close()
-    assert os.environ["TF_CONFIG"] == "another's"
-
-
-def test_a_setup_that_fails_gives_it_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_CONFIG", "{}")
-    executor = TensorflowExecutor(TensorflowExecutor.Options(model="no_such_module:build"))
-    with pytest.raises(ConfigError, match="there is no module"):
-        executor.setup(ExecutorContext(FEATURES, Role.CHIEF, 0, ClusterSpec.single()))
-    executor.close()
-    assert os.environ["TF_CONFIG"] == "{}"
 
 
 def test_without_tensorflow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host import Capability, ConfigError, Executor
+from penrose_host import Capability, ClusterSpec, ConfigError, Executor, Role, hookimpl
 from penrose_tensorflow.keras_backend import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorflowExecutor"]
 
-_CLUSTER = "TF_CONFIG"
 #: What TensorFlow reads as it is imported, where the user's environment does not say: it prints what is wrong, not what
 #: is well, and leaves out oneDNN, whose sums come in an order of its own and are not faster for models of this size.
 _DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -34,8 +34,13 @@ class TensorflowExecutor(Executor):
     options_schema = "named-models"
 
     _learner: Learner
-    #: What `TF_CONFIG` was before; in a tuple, because it may not have been set.
-    _before: tuple[str | None] | None = None
+
+    @hookimpl
+    def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> Mapping[str, str]:
+        """`TF_CONFIG`, which TensorFlow's `ClusterResolver` reads, and code that builds its own networking."""
+        addresses = {str(r): list(a) for r, a in cluster.addresses.items() if r is not Role.EVALUATOR}
+        task = {"type": str(role), "index": index}
+        return {"TF_CONFIG": json.dumps({"cluster": addresses, "task": task}, sort_keys=True)}
 
     def setup(self, context: ExecutorContext) -> None:
         """Build the model. Raises `ConfigError` where options, features and backend do not fit together."""
@@ -48,9 +53,6 @@ class TensorflowExecutor(Executor):
             raise other_backend(backend)
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
-        # Code that builds its own networking reads it, some of it as soon as it is imported.
-        self._before = (os.environ.get(_CLUSTER),)
-        os.environ[_CLUSTER] = context.cluster.tf_config(context.role, context.index)
         from penrose_tensorflow.building import build
 
         self._learner = build(self.options, context)
@@ -78,15 +80,5 @@ class TensorflowExecutor(Executor):
         export(self._learner, directory)
 
     def close(self) -> None:
-        learner = self.__dict__.pop("_learner", None)
-        try:
-            if learner is not None:
-                learner.close()
-        finally:
-            if self._before is not None:
-                (value,) = self._before
-                self._before = None
-                if value is None:
-                    os.environ.pop(_CLUSTER, None)
-                else:
-                    os.environ[_CLUSTER] = value
+        if (learner := self.__dict__.pop("_learner", None)) is not None:
+            learner.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host import Capability, Executor
+from penrose_host import Capability, ClusterSpec, Executor, Role, hookimpl
 from penrose_torch.options import TorchOptions
 
 if TYPE_CHECKING:
@@ -26,6 +26,16 @@ class TorchExecutor(Executor):
     options_schema = "named-models"
 
     _learner: Learner
+
+    @hookimpl
+    def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> Mapping[str, str]:
+        """What `torch.distributed` reads, where several processes train."""
+        trainers = cluster.trainers()
+        if len(trainers) < 2 or role not in (Role.CHIEF, Role.WORKER):
+            return {}
+        host, _, port = trainers[0].rpartition(":")
+        rank, size = str(cluster.rank(role, index)), str(len(trainers))
+        return {"MASTER_ADDR": host, "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": size}
 
     def setup(self, context: ExecutorContext) -> None:
         """Build the model. Raises `ConfigError` where options, features and backend do not fit together."""
