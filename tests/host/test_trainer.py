@@ -202,7 +202,7 @@ def test_non_finite_loss_stops_and_names_the_step_and_position() -> None:
     with pytest.raises(NonFiniteLoss) as caught:
         trainer.process(make_rows(list(range(12))))
     assert caught.value.sequence == 2
-    assert caught.value.position.offsets == {"p": 8}
+    assert caught.value.offsets == {"p": 8}
 
 
 def test_non_finite_loss_can_be_skipped_and_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""Models of the user's, and what is wrong with one."""
+"""Models of the user's: the example in README.md of penrose-tensorflow, and what is wrong with one."""
 
 from __future__ import annotations
 

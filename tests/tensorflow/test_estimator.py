@@ -1,4 +1,4 @@
-"""Estimator-style `model_fn`s: what TensorFlow 1 code does, and everything that can be wrong with it."""
+"""Estimator-style `model_fn`s: README.md's example, what TensorFlow 1 code does, and all that can be wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loop: fit`: compiled Keras models under Keras's own loop, fed and acknowledged batch by batch."""
+"""`loop: fit`: compiled Keras models under Keras's own loop, fed and acknowledged batch by batch; README.md's example."""
 
 from __future__ import annotations
 

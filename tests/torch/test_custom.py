@@ -1,4 +1,4 @@
-"""Modules of the user's, and what is wrong with one."""
+"""Modules of the user's: the example in README.md of penrose-torch, and what is wrong with one."""
 
 from __future__ import annotations
 

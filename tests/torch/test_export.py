@@ -1,3 +1,5 @@
+"""Exports as programs of PyTorch: README.md's lines score them, and so does whatever loads one."""
+
 from __future__ import annotations
 
 import subprocess
