@@ -45,6 +45,7 @@ TEST_TOOLS = (
     "hatchling>=1.25",
     "editables>=0.5",
     "uv>=0.9",
+    "vowpalwabbit>=9.11",
 )
 #: Test files side by side, in the order of `tests/conftest.py`. One more than processors: tests of Kafka mostly wait.
 SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")

@@ -138,7 +138,7 @@ def test_a_number_that_is_not_finite_trains_nothing(model: str, price: float) ->
 
 def test_what_river_raises_names_the_step() -> None:
     with lab(model="river_models:kept", model_options={"which": "naive_bayes.GaussianNB"}) as ours:
-        ours.executor._learner.models["click"].learn_one = None
+        ours.executor._parts.learner.models["click"].learn_one = None
         with pytest.raises(TrainingError, match="river_models:kept, head 'click', step 1: learn_one raised TypeError"):
             ours.train(batch([0.0]))
 
@@ -211,7 +211,7 @@ def test_parameter_servers_are_refused() -> None:
 
 def test_a_model_that_becomes_what_cannot_be_kept_stops_the_run_and_says_where() -> None:
     with lab() as ours:
-        ours.executor._learner.models["click"].initializer = open
+        ours.executor._parts.learner.models["click"].initializer = open
         with pytest.raises(TrainingError, match=r"click\.initializer is the function io\.open"):
             ours.executor.snapshot()
 

@@ -111,7 +111,7 @@ def build""",
         )
     )
     executor = lab.executor(lab.plain, model="my_models:build")
-    aside = executor._learner.model.model.aside
+    aside = executor._parts.learner.model.model.aside
     before = [variable.numpy().tolist() for variable in aside.variables]
     lab.train(executor, lab.plain, range(3))
     assert [variable.numpy().tolist() for variable in aside.variables] != before
@@ -133,7 +133,7 @@ def test_regularizers_of_layers_count(lab: Any, module: Callable[[str], None]) -
         sys.modules.pop("my_models", None)
         executor = lab.executor(features, model="my_models:build", dense_optimizer={"name": "sgd"})
         losses.append(executor.train(batch, lab.step()).losses["y"])
-        weights.append(float(executor._learner.model.variables[-1].numpy().item()))
+        weights.append(float(executor._parts.learner.model.variables[-1].numpy().item()))
     assert weights[1] == pytest.approx(weights[0] - 0.01 * 2 * 50.0)
     assert losses[0] == losses[1] == pytest.approx(np.log1p(np.exp(-1)))
 

@@ -145,7 +145,7 @@ def test_optimizers_of_tensorflow_1_go_on_from_a_checkpoint(lab: Any, estimator:
     for batch in batches[2:]:
         resumed.train(batch, lab.step())
     assert lab.save(resumed) == lab.save(straight)
-    variables = resumed._learner.parts()["variables"]
+    variables = resumed._parts.learner.parts()["variables"]
     assert variables["global_step"].numpy() == 4
     assert len(variables) > (2 if "Gradient" not in optimizer else 1)
 
@@ -165,7 +165,7 @@ def test_variables_of_one_name_are_several(lab: Any, estimator: Any, train_op: s
     text = linear(score, before=other, train_op=train_op)
     batches = [lab.batch(FEATURES, 8, seed=seed, labelled=1.0) for seed in range(4)]
     straight = estimator(text)
-    variables = straight._learner.parts()["variables"]
+    variables = straight._parts.learner.parts()["variables"]
     assert variables["Variable"].numpy() == 1
     assert variables["Variable:2"].numpy().tolist() == [3, 3]
     assert ("beta1_power:2" in variables) == ("other" in train_op)
@@ -203,7 +203,7 @@ def test_random_numbers_go_on_from_a_checkpoint_and_differ_from_step_to_step(
         found = []
         for _ in range(steps):
             assert executor.train(batch, lab.step()).applied
-            found.append(float(executor._learner.parts()["variables"]["weight"].numpy()))
+            found.append(float(executor._parts.learner.parts()["variables"]["weight"].numpy()))
         return found
 
     straight = estimator(text)
@@ -230,7 +230,7 @@ def test_a_train_op_is_run_once_a_step_whatever_it_is(lab: Any, estimator: Any, 
     executor = estimator(linear(train_op=train_op))
     for count in (1, 2, 3):
         assert executor.train(rows([1.0], [1.0]), lab.step()).applied
-        assert executor._learner.parts()["variables"]["weight"].numpy() == count
+        assert executor._parts.learner.parts()["variables"]["weight"].numpy() == count
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_predictions_come_in_several_shapes(estimator: Any, predictions: str) ->
 def test_layers_of_keras_are_shared_by_name_and_layers_without_one_are_told(lab: Any, estimator: Any) -> None:
     text = linear("keras.layers.Dense(1, name='out')(features['price'][:, None])[:, 0] + weight")
     executor = estimator(text)
-    assert {"out/kernel", "out/bias"} <= set(executor._learner.parts()["variables"])
+    assert {"out/kernel", "out/bias"} <= set(executor._parts.learner.parts()["variables"])
     before = executor.predict(rows([1.0], [1.0]))["click"]
     executor.train(rows([1.0], [1.0]), lab.step())
     assert executor.predict(rows([1.0], [1.0]))["click"] > before
@@ -279,7 +279,7 @@ def test_what_layers_of_keras_update_in_training_is_updated_and_goes_on(
     lab: Any, estimator: Any, text: str, variable: str
 ) -> None:
     def state(executor: TensorflowExecutor) -> list[float]:
-        return executor._learner.parts()["variables"][variable].numpy().tolist()  # type: ignore[no-any-return]
+        return executor._parts.learner.parts()["variables"][variable].numpy().tolist()  # type: ignore[no-any-return]
 
     executor = estimator(text)
     seen = [state(executor)]

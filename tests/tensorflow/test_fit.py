@@ -1,4 +1,4 @@
-"""`loop: fit`: compiled Keras models under Keras's own loop, fed and acknowledged batch by batch; README.md's example."""
+"""`loop: fit`: Keras models under Keras's own loop, fed and acknowledged batch by batch; the example of README.md."""
 
 from __future__ import annotations
 
@@ -142,11 +142,11 @@ def test_a_run_equals_fit_over_the_same_batches(lab: Any, fit: Any) -> None:
     alone = sys.modules["my_models"].build(FEATURES, 4)
     inputs = [{"user": batch.ids[:, 0], "price": batch.numeric["price"]} for batch in batches]
     alone(inputs[0])
-    alone.set_weights([kept.value.numpy() for kept in executor._learner.model.weights])
+    alone.set_weights([kept.value.numpy() for kept in executor._parts.learner.model.weights])
     for batch, given in zip(batches, inputs, strict=True):
         assert executor.train(batch, lab.step()).applied
         alone.train_on_batch(given, batch.labels["click"], np.ones(8, np.float32))
-    for mine, theirs in zip(executor._learner.model.get_weights(), alone.get_weights(), strict=True):
+    for mine, theirs in zip(executor._parts.learner.model.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
 
@@ -233,7 +233,7 @@ def build(features, width):
     lab.train(executor, FEATURES, range(3))
     saved = lab.save(executor)
     lab.train(executor, FEATURES, range(2))
-    (table,) = executor._learner.tables().values()
+    (table,) = executor._parts.learner.tables().values()
     assert table.batches.numpy() == 5
     lab.load(executor, saved)
     assert table.batches.numpy() == 3

@@ -111,19 +111,19 @@ def test_state_that_only_training_uses_and_no_checkpoint_holds_is_told_before_an
     lab: Any, fit: Any, init: str, hidden: str, more: str, message: str
 ) -> None:
     executor = fit(module(init, hidden, more))
-    before = [weight.numpy().tolist() for weight in executor._learner.model.weights]
+    before = [weight.numpy().tolist() for weight in executor._parts.learner.model.weights]
     with pytest.raises(TrainingError, match=message):
         executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
-    assert [weight.numpy().tolist() for weight in executor._learner.model.weights] == before
+    assert [weight.numpy().tolist() for weight in executor._parts.learner.model.weights] == before
 
 
 @pytest.mark.filterwarnings("ignore:.build... was called on layer")
 def test_variables_that_only_a_step_makes_are_told_before_anything_is_trained(lab: Any, fit: Any) -> None:
     executor = fit(module("self.late = keras.layers.Dense(1, name='late', trainable=False)", more=MAKES))
-    before = [weight.numpy().tolist() for weight in executor._learner.model.trainable_weights]
+    before = [weight.numpy().tolist() for weight in executor._parts.learner.model.trainable_weights]
     with pytest.raises(TrainingError, match=r"makes variables that a resumed run would not have yet: .*late"):
         executor.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
-    assert [weight.numpy().tolist() for weight in executor._learner.model.trainable_weights] == before
+    assert [weight.numpy().tolist() for weight in executor._parts.learner.model.trainable_weights] == before
 
 
 @pytest.mark.parametrize(

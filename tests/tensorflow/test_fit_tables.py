@@ -53,7 +53,7 @@ def test_they_learn_and_go_on_from_a_checkpoint_as_if_nothing_had_been(lab: Any,
     lab.train(one, FEATURES, range(4))
     saved = lab.save(one)
     lab.train(one, FEATURES, range(4, 8))
-    (table,) = one._learner.tables().values()
+    (table,) = one._parts.learner.tables().values()
     assert int(table.size()) == 30  # every id there is
     assert int(table.counters()["steps"]) == 8
     other = executor()

@@ -66,7 +66,7 @@ def test_one_compilation_is_enough_for_all_batch_sizes(lab: Any, model: str, row
         batch = lab.batch(lab.rich, count, seed=count)
         executor.predict(batch)
         executor.train(batch, lab.step())
-    assert executor._learner.traces == {"predict": 1, "train": 1}
+    assert executor._parts.learner.traces == {"predict": 1, "train": 1}
 
 
 @pytest.mark.parametrize("rows", [1000, None], ids=["table", "layer"])

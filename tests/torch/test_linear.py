@@ -17,9 +17,9 @@ ONLY_NUMBERS = FeatureSpec(numeric=("price",), labels=("click",))
 
 def autograd(executor: Any) -> None:
     """Replace the written-out gradient by PyTorch's, over the same model, table and optimizer."""
-    kept = executor._learner
+    kept = executor._parts.learner
     assert type(kept) is LinearLearner
-    executor._learner = Learner(
+    executor._parts.learner = Learner(
         kept.name, kept.layout, kept.model, kept.rows, kept.optimizer, "mean" if kept.mean else "sum"
     )
 
@@ -47,7 +47,7 @@ def test_steps_equal_those_of_autograd(lab: Any, features: Any, reduction: str, 
 
 def test_scores_of_extreme_logits_are_exact(lab: Any) -> None:
     executor = lab.executor(ONLY_NUMBERS, model="logistic", bias=False)
-    executor._learner.model.linear.weight.data.fill_(1.0)
+    executor._parts.learner.model.linear.weight.data.fill_(1.0)
     price = np.array([-80.0, -20.0, 0.0, 20.0, 80.0], np.float32)
     batch = EncodedBatch(np.empty((5, 0), np.int64), {}, {"price": price}, {"click": np.ones(5, np.float32)})
     expected = 1 / (1 + np.exp(-price.astype(np.float64)))

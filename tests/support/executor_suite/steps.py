@@ -159,7 +159,7 @@ class Steps:
         executor = lab.executor(lab.rich, model="logistic", rows=rows, bias=False)
         lab.train(executor, lab.rich, range(5))
         batch = lab.batch(lab.rich, 10, seed=3)
-        learner = executor._learner
+        learner = executor._parts.learner
 
         def weight(ids: np.ndarray) -> np.ndarray:
             return self.embeddings(learner, ids)

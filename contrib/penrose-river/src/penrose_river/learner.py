@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penrose_host import StepResult, TrainingError
+from penrose_host.executors import log_loss
 from penrose_river.inputs import named, sparse
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from penrose_river.names import Names
 
 __all__ = ["Learner"]
-
-#: A tree may be certain, and wrong: its loss counts as if it were a little less so.
-_CLIP = 1e-7
 
 
 class Learner:
@@ -87,16 +85,12 @@ class Learner:
 
 
 def _loss(label: Float32, scores: Float32, head: str, step: StepInfo) -> float:
-    """The mean cross entropy of the labelled rows; 0 where there is none."""
-    known = ~np.isnan(label)
-    if not known.any():
-        return 0.0
-    label, wide = label[known], scores[known].astype(np.float64)
-    if not np.isin(label, (0, 1)).all():
+    """The log loss of the labelled rows. Raises `TrainingError` for a label between 0 and 1."""
+    between = ~(np.isnan(label) | np.isin(label, (0, 1)))
+    if between.any():
         raise TrainingError(
-            f"step {step.sequence}, head {head!r}: a label is {label[~np.isin(label, (0, 1))][0]:g}, "
+            f"step {step.sequence}, head {head!r}: a label is {label[between][0]:g}, "
             "and River's classifiers learn 0 and 1",
             hint="give the label a threshold in the job: labels: [{name: …, column: …, at_least: 0.5}]",
         )
-    right = np.clip(np.where(label == 1, wide, 1 - wide), _CLIP, 1)
-    return float(-np.log(right).mean())
+    return log_loss(label, scores)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penrose_host import Capability, CheckpointDamaged, ConfigError, Executor, FilesSnapshot, StepResult, TrainingError
 from penrose_host.embeddings import buckets
+from penrose_host.executors import log_loss
 
 if TYPE_CHECKING:
     from penrose_host import CheckpointReader, EncodedBatch, ExecutorContext, StepInfo
@@ -64,20 +65,18 @@ class SklearnExecutor(Executor):
         return {head: model.predict_proba(rows)[:, 1].astype(np.float32) for head, model in self.models.items()}
 
     def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
-        scores, losses = self.predict(batch), dict.fromkeys(self.models, 0.0)
+        scores = self.predict(batch)
         if not all(np.isfinite(number).all() for number in batch.numeric.values()):
-            return StepResult(dict.fromkeys(losses, np.nan), scores, applied=False)
+            return StepResult(dict.fromkeys(self.models, np.nan), scores, applied=False)
         rows = self._rows(batch)
         for head, model in self.models.items():
             if len(known := np.flatnonzero(~np.isnan(batch.labels[head]))):
-                label, score = batch.labels[head][known], scores[head][known].astype(np.float64)
-                losses[head] = float(-np.log(np.where(label == 1, score, 1 - score).clip(1e-7)).mean())
                 try:
-                    model.partial_fit(rows[known], label)
+                    model.partial_fit(rows[known], batch.labels[head][known])
                 except ValueError as error:
                     hint = "labels are 0 or 1: give others a threshold with `at_least`"
                     raise TrainingError(f"step {step.sequence}, head {head!r}: {error}", hint=hint) from error
-        return StepResult(losses, scores)
+        return StepResult({head: log_loss(batch.labels[head], scores[head]) for head in self.models}, scores)
 
     def snapshot(self) -> FilesSnapshot:
         return FilesSnapshot({"state.safetensors": self._state()})

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penrose_host import Capability, ClusterSpec, ConfigError, Executor, Role, hookimpl
+from penrose_host import Capability, ClusterSpec, ConfigError, Role, hookimpl
+from penrose_host.executors import LateExecutor, LearnerParts
 from penrose_tensorflow.keras_backend import other_backend
 from penrose_tensorflow.options import TensorflowOptions
 
 if TYPE_CHECKING:
-    from penrose_host import CheckpointReader, EncodedBatch, ExecutorContext, Float32, Snapshot, StepInfo, StepResult
+    from penrose_host import ExecutorContext
     from penrose_tensorflow.learner import Learner
 
 __all__ = ["TensorflowExecutor"]
@@ -24,7 +25,7 @@ __all__ = ["TensorflowExecutor"]
 _DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
-class TensorflowExecutor(Executor):
+class TensorflowExecutor(LateExecutor):
     """Trains a named model, or a Keras model of the user's, with TensorFlow."""
 
     api_version = 1
@@ -33,8 +34,6 @@ class TensorflowExecutor(Executor):
     default_embedding = "hashing"
     options_schema = "named-models"
 
-    _learner: Learner
-
     @hookimpl
     def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> Mapping[str, str]:
         """`TF_CONFIG`, which TensorFlow's `ClusterResolver` reads, and code that builds its own networking."""
@@ -42,8 +41,7 @@ class TensorflowExecutor(Executor):
         task = {"type": str(role), "index": index}
         return {"TF_CONFIG": json.dumps({"cluster": addresses, "task": task}, sort_keys=True)}
 
-    def setup(self, context: ExecutorContext) -> None:
-        """Build the model. Raises `ConfigError` where options, features and backend do not fit together."""
+    def build(self, context: ExecutorContext) -> LearnerParts:
         if importlib.util.find_spec("tensorflow") is None:
             raise ConfigError(
                 [("executor", "TensorFlow is not installed")],
@@ -54,31 +52,13 @@ class TensorflowExecutor(Executor):
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
         from penrose_tensorflow.building import build
+        from penrose_tensorflow.state import restore, snapshot
 
-        self._learner = build(self.options, context)
+        return LearnerParts(build(self.options, context), snapshot, restore, _export)
 
-    def predict(self, batch: EncodedBatch) -> Mapping[str, Float32]:
-        return self._learner.predict(batch)
 
-    def train(self, batch: EncodedBatch, step: StepInfo) -> StepResult:
-        return self._learner.train(batch, step)
+def _export(learner: Learner, directory: Path) -> None:
+    """Write `saved_model/`, a SavedModel of stock operations, and `features.json`, which says what it takes."""
+    from penrose_tensorflow.serving.export import export
 
-    def snapshot(self) -> Snapshot:
-        from penrose_tensorflow.state import snapshot
-
-        return snapshot(self._learner)
-
-    def restore(self, reader: CheckpointReader) -> None:
-        from penrose_tensorflow.state import restore
-
-        restore(self._learner, reader)
-
-    def export(self, directory: Path) -> None:
-        """Write `saved_model/`, a SavedModel of stock operations, and `features.json`, which says what it takes."""
-        from penrose_tensorflow.serving.export import export
-
-        export(self._learner, directory)
-
-    def close(self) -> None:
-        if (learner := self.__dict__.pop("_learner", None)) is not None:
-            learner.close()
+    export(learner, directory)
