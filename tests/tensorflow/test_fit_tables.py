@@ -40,9 +40,9 @@ def build(features, width):
 
 
 @pytest.fixture
-def executor(lab: Any, write_module: Callable[[str, str], None]) -> Callable[[], Any]:
-    def made() -> Any:
-        write_module("table_models", MODEL)
+def executor(lab: Any, write_module: Callable[[str, str], None]) -> Callable[..., Any]:
+    def made(text: str = MODEL) -> Any:
+        write_module("table_models", text)
         return lab.executor(FEATURES, rows=None, model="table_models:build", loop="fit", width=4)
 
     return made
@@ -78,10 +78,9 @@ def test_an_export_holds_them_in_stock_operations(lab: Any, executor: Any, tmp_p
     assert np.isfinite(found[9])
 
 
-def test_a_model_that_would_never_train_them_is_refused(executor: Any, tmp_path: Path) -> None:
-    (tmp_path / "table_models.py").write_text(MODEL.replace("(Model)", "(keras.Model)"))
+def test_a_model_that_would_never_train_them_is_refused(executor: Any) -> None:
     with pytest.raises(ConfigError, match=r"never trains\n.*penrose_tfplus_tensorflow\.Model, or put TrainsTables"):
-        executor()
+        executor(MODEL.replace("(Model)", "(keras.Model)"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_a_model_that_would_never_train_them_is_refused(executor: Any, tmp_path:
     ],
     ids=["gradient", "update"],
 )
-def test_a_step_that_is_not_finite_ends_the_run(lab: Any, executor: Any, tmp_path: Path, loss: str) -> None:
+def test_a_step_that_is_not_finite_ends_the_run(lab: Any, executor: Any, loss: str) -> None:
     """What it says, in a line: the dense variables alone could be put back."""
     loss, _, optimizer = loss.partition(", keras")
     text = MODEL.replace('"binary_crossentropy"', loss).replace(
@@ -100,8 +99,7 @@ def test_a_step_that_is_not_finite_ends_the_run(lab: Any, executor: Any, tmp_pat
     )
     if optimizer:
         text = text.replace("keras.optimizers.Adagrad(0.1)", f"keras{optimizer}")
-    (tmp_path / "table_models.py").write_text(text)
-    one = executor()
+    one = executor(text)
     with pytest.raises(TrainingError, match="a training step of table_models:build is not finite, and") as caught:
         one.train(lab.batch(FEATURES, 8, labelled=1.0), lab.step())
     assert str(caught.value).count("\n") == 1
