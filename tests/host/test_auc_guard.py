@@ -140,7 +140,7 @@ def test_a_mark_that_cannot_be_written_is_told_of_the_hook_and_not_of_a_checkpoi
     assert (plugin, hook) == ("guard", "exported")
     assert type(error) is PenroseError
     assert f"cannot remember this export in {tmp_path / FILE}: No space left" in str(error)
-    assert "checkpoint" not in str(error).lower()
+    assert "checkpoint" not in str(error).lower().replace(str(tmp_path).lower(), "")
     assert marks(tmp_path)["total"]["last"] == 0.7
     assert error is hooks.failures["guard", "exported"].last_error
 
