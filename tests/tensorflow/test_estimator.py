@@ -20,6 +20,9 @@ from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.testing import ExecutorContract
 from penrose_tensorflow.executor import TensorflowExecutor
 
+#: TensorFlow traces a model anew in nearly every test.
+pytestmark = pytest.mark.slow
+
 FEATURES = FeatureSpec(categorical=("user", "item"), numeric=("price",), labels=("click",))
 
 

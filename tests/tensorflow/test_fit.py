@@ -1,4 +1,4 @@
-"""`loop: fit`: Keras models under Keras's own loop, fed and acknowledged batch by batch; the example of README.md."""
+"""`loop: fit`: compiled Keras models under Keras's own loop, fed batch by batch; README.md's example."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from penrose_host.errors import ConfigError, TrainingError
 from penrose_host.testing import ExecutorContract
 from penrose_tensorflow.executor import TensorflowExecutor
 
+#: TensorFlow traces a model anew in nearly every test.
+pytestmark = pytest.mark.slow
+
 FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
 
 
@@ -38,7 +41,6 @@ class TestFit(FitContract):
     options: ClassVar[dict[str, Any]] = {"model": "keras_models:embeddings"}
 
 
-@pytest.mark.slow
 class TestFitOfTheUsersThatPullsAhead(FitContract):
     options: ClassVar[dict[str, Any]] = {"model": "keras_models:moving", "loop": "keras_models:prefetching"}
 

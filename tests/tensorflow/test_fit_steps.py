@@ -11,6 +11,9 @@ from penrose_host import FeatureSpec
 from penrose_host.errors import ConfigError, TrainingError
 from penrose_tensorflow.executor import TensorflowExecutor
 
+#: TensorFlow traces a model anew in nearly every test.
+pytestmark = pytest.mark.slow
+
 FEATURES = FeatureSpec(categorical=("user",), numeric=("price",), labels=("click",))
 
 

@@ -14,6 +14,9 @@ import tensorflow as tf
 from penrose_host import FeatureSpec
 from penrose_host.errors import ConfigError, TrainingError
 
+#: TensorFlow traces a model anew in nearly every test.
+pytestmark = pytest.mark.slow
+
 FEATURES = FeatureSpec(categorical=("user", "item"), labels=("click",))
 MODEL = """
 import keras
