@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ def autograd(executor: Any) -> None:
     """Replace the written-out gradient by PyTorch's, over the same model, table and optimizer."""
     kept = executor._parts.learner
     assert type(kept) is LinearLearner
-    executor._parts.learner = Learner(
-        kept.name, kept.layout, kept.model, kept.rows, kept.optimizer, "mean" if kept.mean else "sum"
-    )
+    reduction = "mean" if kept.mean else "sum"
+    learner = Learner(kept.name, kept.layout, kept.model, kept.rows, kept.optimizer, reduction)
+    executor._parts = replace(executor._parts, learner=learner)
 
 
 @pytest.mark.parametrize("features", ["plain", "rich", NUMBERS, ONLY_NUMBERS], ids=["plain", "rich", "numbers", "only"])
