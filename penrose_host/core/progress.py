@@ -20,7 +20,6 @@ __all__ = ["NEVER", "Progress"]
 #: The clock of a partition that has given no row yet.
 NEVER = int(np.iinfo(np.int64).min)
 _FOREVER = int(np.iinfo(np.int64).max)
-_COUNTERS = ("rows", "trained_rows", "skipped_rows", "bad_rows", "sequence", "clock", "watermark", "loss_rows")
 
 
 class Progress:
@@ -175,7 +174,7 @@ class Progress:
         self.bad_rows += sum(settled.values())
         return list(settled.items())
 
-    def told(self) -> tuple[int, Position]:
+    def reported(self) -> tuple[int, Position]:
         """Bad rows and position up to the last row scored in each partition, as reports tell them.
 
         How many bad rows have arrived behind it is chance; they count once a later row is scored, or at the end.
@@ -188,7 +187,16 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """The state, as JSON; partitions by name, so that equal states print equal."""
-        state: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
+        state: dict[str, Any] = {
+            "rows": self.rows,
+            "trained_rows": self.trained_rows,
+            "skipped_rows": self.skipped_rows,
+            "bad_rows": self.bad_rows,
+            "sequence": self.sequence,
+            "clock": self.clock,
+            "watermark": self.watermark,
+            "loss_rows": self.loss_rows,
+        }
         state["losses"] = dict(sorted(self.losses.items()))
         state["position"] = self.position().to_json()
         state["clocks"] = dict(sorted(self.clocks().items()))
@@ -202,8 +210,14 @@ class Progress:
         position = Position.from_json(state["position"])
         progress = cls(position.source_id, names)
         progress.seek(position.offsets)
-        for name in _COUNTERS:
-            setattr(progress, name, int(state[name]))
+        progress.rows = int(state["rows"])
+        progress.trained_rows = int(state["trained_rows"])
+        progress.skipped_rows = int(state["skipped_rows"])
+        progress.bad_rows = int(state["bad_rows"])
+        progress.sequence = int(state["sequence"])
+        progress.clock = int(state["clock"])
+        progress.watermark = int(state["watermark"])
+        progress.loss_rows = int(state["loss_rows"])
         progress.losses = {head: float(total) for head, total in state["losses"].items()}
         names.add(state["clocks"])
         progress._grow()

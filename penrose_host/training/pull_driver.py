@@ -161,7 +161,7 @@ class PullDriver:
     def _send_letters(self) -> None:
         """What an older life of the run did not come to is sent by this one."""
         if self._outbox is not None:
-            self._feed.reader.send(self._outbox, self._session.durable_letters)
+            self._feed.reader.send(self._outbox, self._session.durable_dead_letters)
 
     def _schedule(self) -> None:
         cadence = self._job.checkpoint

@@ -37,7 +37,7 @@ class Reports:
         #: The last line that was written; before the first what the checkpoint measured.
         self.last: Mapping[str, Any] = {}
         self.next_rows = self._after(self._progress.rows)
-        self._told_bad_rows = self._progress.bad_rows
+        self._reported_bad_rows = self._progress.bad_rows
         self._last_bad: Reject | None = None
         # Rows and clock at the last report, and at the last one that told of fewer rows.
         self._reported = self._before = (self._progress.rows, time.perf_counter())
@@ -57,7 +57,7 @@ class Reports:
     def write(self, *, final: bool = False) -> Mapping[str, Any]:
         """Write a line and tell whoever listens."""
         progress = self._progress
-        bad_rows, position = (progress.bad_rows, progress.position()) if final else progress.told()
+        bad_rows, position = (progress.bad_rows, progress.position()) if final else progress.reported()
         rate = self._rate(progress.rows, time.perf_counter())
         report: dict[str, Any] = {
             **self._figures(bad_rows, position),
@@ -66,7 +66,7 @@ class Reports:
             "time": time.time(),
             "final": final,
         }
-        self._told_bad_rows = progress.bad_rows
+        self._reported_bad_rows = progress.bad_rows
         progress.forget_losses()
         self._lines.append(json.dumps(report).encode())
         self.last = report
@@ -80,8 +80,8 @@ class Reports:
         which is the same whenever the same rows are read, can tell of it.
         """
         self._last_bad = max(rejects, key=lambda reject: reject.offset, default=self._last_bad)
-        if self._last_bad is not None and self._progress.bad_rows - self._told_bad_rows >= self._every:
-            self._told_bad_rows = self._progress.bad_rows
+        if self._last_bad is not None and self._progress.bad_rows - self._reported_bad_rows >= self._every:
+            self._reported_bad_rows = self._progress.bad_rows
             self._events.tell(BadRows(self._progress.rows, self._progress.bad_rows, self._last_bad))
 
     def _figures(self, bad_rows: int, position: Position) -> dict[str, Any]:

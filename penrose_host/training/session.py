@@ -83,7 +83,7 @@ class Session:
                 self.trainer.add(rows)
         self.reports = Reports(self.trainer, self.metrics, self._lines, parts.events, job.report.rows)
         #: Bytes of `dead-letter.jsonl` that the last durable checkpoint covers, and the one being written.
-        self.durable_letters = self._covered_letters = self._outputs["dead_letters"]
+        self.durable_dead_letters = self._covered_dead_letters = self._outputs["dead_letters"]
         checkpoint = restored.checkpoint
         self.last_checkpoint = checkpoint.manifest if checkpoint else None
         self._pinned = checkpoint.manifest.external_id if checkpoint else None
@@ -130,7 +130,7 @@ class Session:
         """
         if self._parts.job.bad_rows != "dead-letter":
             return None
-        return DeadLetterOutbox.open(self._parts.run_dir / "dead-letter.jsonl", source, self.durable_letters)
+        return DeadLetterOutbox.open(self._parts.run_dir / "dead-letter.jsonl", source, self.durable_dead_letters)
 
     @property
     def executor(self) -> Executor:
@@ -263,7 +263,7 @@ class Session:
             raise
         if manifest is not None:
             self.last_checkpoint = manifest
-            self.durable_letters = self._covered_letters
+            self.durable_dead_letters = self._covered_dead_letters
             if self._parts.model.tables is not None:
                 self._parts.model.tables.committed(manifest)
             self.events.tell(CheckpointWritten(manifest.id))
@@ -289,8 +289,8 @@ class Session:
         self._dead_letters.close()
 
     def _host_state(self) -> bytes:
-        self._covered_letters = self._dead_letters.length
-        self._outputs |= {"metrics": self._lines.length, "dead_letters": self._covered_letters}
+        self._covered_dead_letters = self._dead_letters.length
+        self._outputs |= {"metrics": self._lines.length, "dead_letters": self._covered_dead_letters}
         # Parts that a life without predictions did not touch are still there for the next one.
         if self._predictions is not None:
             self._outputs["predictions"] = self._predictions.parts

@@ -146,12 +146,12 @@ def reports(run_dir: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in ("time", "rows_per_second", "lag")} for line in lines]
 
 
-def predictions(run_dir: Path) -> list[dict[str, Any]]:
+def predictions(run_dir: Path, folder: str = "predictions") -> list[dict[str, Any]]:
     """Every row of the predictions, in the order of the parts."""
     import pyarrow.parquet as pq
 
     rows: list[dict[str, Any]] = []
-    for path in sorted((run_dir / "predictions").glob("*.parquet")):
+    for path in sorted((run_dir / folder).glob("*.parquet")):
         rows += pq.read_table(path, partitioning=None).to_pylist()
     return rows
 
