@@ -24,7 +24,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "idle": [{"idle": "1h"}],
     "micro_batch": [{"micro_batch": {"rows": 1}}, {"micro_batch": {"rows": 500, "event_time": "100us"}}],
     "waiting": [{"waiting": {"max_rows": 900}}],
-    "metrics": [{"metrics": {"window": "300us"}}],
+    "metrics": [{"metrics": {"window_rows": 50}}, {"metrics": {"window_rows": None, "window_event_time": "300us"}}],
     "report": [{"report": {"rows": 77}}],
     "checkpoint": [{"checkpoint": {"rows": 333, "seconds": None, "keep": 1}}],
     "bad_rows": [{"bad_rows": "skip"}, {"bad_rows": "dead-letter"}],
