@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -20,6 +21,8 @@ PLUGIN_KEYS = ("environment", "datasource", "executor", "embedding")
 OWN_VARIABLES = frozenset({"PENROSE_BLOCK", "PENROSE_ALLOW_DIST", "PENROSE_LOG_FORMAT"})
 
 _PREFIX = "PENROSE_"
+#: Kubernetes puts such variables into every pod beside a Service of that name (`enableServiceLinks`): nobody set them.
+_SERVICE_LINK = re.compile(r"(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_[0-9]+_[A-Z0-9_]+)$")
 #: Keys of one command only: the variables that set them are passed over where the job has no such key.
 _ELSEWHERE = frozenset({"sink"})
 
@@ -126,6 +129,8 @@ def _add_variables(merged: Merged, environ: Mapping[str, str], fields: Collectio
             continue
         keys = variable.removeprefix(_PREFIX).lower().split("__")
         if keys[0] in _ELSEWHERE.difference(fields):
+            continue
+        if keys[0] not in fields and _SERVICE_LINK.search(variable):
             continue
         if keys[0] not in fields or not all(keys):
             known = sorted([*(_PREFIX + name.upper() for name in fields), *OWN_VARIABLES])

@@ -73,7 +73,7 @@ class Hooks:
     def register_executor(self, name: str, executor: Executor) -> None:
         """An executor gives variables of its role too, where it has the hook. Raises `PluginIncompatible`."""
         if hasattr(type(executor), _ENVIRONMENT):
-            self.register(name, SimpleNamespace(**{_ENVIRONMENT: getattr(executor, _ENVIRONMENT)}))
+            self.register(f"executor {name}", SimpleNamespace(**{_ENVIRONMENT: getattr(executor, _ENVIRONMENT)}))
 
     def role_environment(self, role: Role, index: int, cluster: ClusterSpec) -> dict[str, str]:
         """The variables that plugins want for this role. Raises PluginConflict, and what a plugin raises."""
@@ -141,6 +141,8 @@ class Hooks:
         if not marked:
             return "no method is marked with @hookimpl"
         for name, options in marked.items():
+            if options.get("wrapper") and name == _ENVIRONMENT:
+                return f"{name} cannot be a wrapper: it answers for itself"
             if options.get("hookwrapper"):
                 return f"{name} is a wrapper of the old kind (hookwrapper=True): use wrapper=True"
         return None
@@ -159,7 +161,14 @@ class Hooks:
         """The implementation of `role_environment`: its answer is kept, and what it raises passes."""
 
         def kept(*arguments: object) -> None:
-            self._variables.append((plugin, function(*arguments) or {}))
+            variables = function(*arguments) or {}
+            if not all(isinstance(text, str) for pair in variables.items() for text in pair):
+                raise PluginIncompatible(
+                    f"{plugin}: {_ENVIRONMENT} gave {variables!r:.200}, which is not text by name",
+                    plugin=plugin,
+                    hint="its author has to return a mapping of text to text",
+                )
+            self._variables.append((plugin, variables))
 
         return kept
 

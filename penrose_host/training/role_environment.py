@@ -13,8 +13,8 @@ __all__ = ["variables_set"]
 def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
     """Meanwhile they are set; what was there before comes back."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
     try:
+        os.environ.update(variables)
         yield
     finally:
         for name, value in before.items():

@@ -566,3 +566,25 @@ def test_toml_is_what_the_standard_library_says_it_is(tmp_path):
     text = "a = 2013-06-01\nb = [07:30:00]\n"
     data, _ = read_job_file(write(tmp_path, text, "x.toml"))
     assert data == {"a": tomllib.loads(text)["a"].isoformat(), "b": ["07:30:00"]}
+
+
+SERVICE_LINKS = {
+    "PENROSE_SERVICE_HOST": "10.0.0.1",
+    "PENROSE_SERVICE_PORT": "80",
+    "PENROSE_SERVICE_PORT_HTTP": "80",
+    "PENROSE_PORT": "tcp://10.0.0.1:80",
+    "PENROSE_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "PENROSE_PORT_80_TCP_ADDR": "10.0.0.1",
+    "PENROSE_METRICS_PORT_9100_TCP_PROTO": "tcp",
+    "PENROSE_REPORT_SERVICE_HOST": "10.0.0.2",
+}
+
+
+def test_variables_that_kubernetes_makes_of_a_service_are_left_alone(tmp_path):
+    assert job(tmp_path, **SERVICE_LINKS) == job(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["PENROSE_PORTS", "PENROSE_PORT_A_TCP", "PENROSE_SERVICE", "PENROSE_SERVICE_HOSTS"])
+def test_a_variable_that_is_only_like_them_is_a_fault(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"{name}: is not a variable of Penrose"):
+        job(tmp_path, **{name: "1"})

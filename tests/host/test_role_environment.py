@@ -93,7 +93,10 @@ def test_hook_plugins_give_some_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     hooks.register_executor("framework", Framework())
     hooks.register("another", Another(Another.Options()))
     wanted = {VARIABLE: "worker 1 of 3"}
-    with pytest.raises(PluginConflict, match=rf"framework and another|another and framework.*{VARIABLE}"):
+    with pytest.raises(
+        PluginConflict,
+        match=rf"(executor framework and another|another and executor framework) give the variable {VARIABLE}",
+    ):
         hooks.role_environment(Role.WORKER, 1, CLUSTER)
     monkeypatch.setattr(Another, "wanted", wanted)
     assert hooks.role_environment(Role.WORKER, 1, CLUSTER) == wanted
@@ -121,3 +124,30 @@ def test_an_executor_whose_method_is_not_marked_is_refused() -> None:
 
     with pytest.raises(PluginIncompatible, match="not marked with @hookimpl"):
         Hooks().register_executor("unmarked", Unmarked())
+
+
+def test_an_executor_and_a_hook_plugin_may_have_one_name() -> None:
+    hooks = Hooks()
+    hooks.register("framework", Another(Another.Options()))
+    hooks.register_executor("framework", Framework())
+    assert hooks.role_environment(Role.CHIEF, 0, CLUSTER) == {VARIABLE: "chief 0 of 3"}
+
+
+def test_what_is_no_text_is_told_with_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Another, "wanted", {VARIABLE: 5})
+    hooks = Hooks()
+    hooks.register("another", Another(Another.Options()))
+    with pytest.raises(PluginIncompatible, match="another: role_environment gave"):
+        hooks.role_environment(Role.CHIEF, 0, CLUSTER)
+
+
+def test_a_wrapper_is_refused() -> None:
+    class Wrapping(HookPlugin):
+        api_version = API_VERSION
+
+        @hookimpl(wrapper=True)
+        def role_environment(self) -> Any:
+            return (yield)
+
+    with pytest.raises(PluginIncompatible, match="cannot be a wrapper"):
+        Hooks().register("wrapping", Wrapping(Wrapping.Options()))
