@@ -19,7 +19,7 @@ from penrose_host.checkpoints import CheckpointStore
 from penrose_host.contracts.environment import RunResult
 from penrose_host.core import merge
 from penrose_host.errors import SourceError
-from penrose_host.training.pull_driver import Loop
+from penrose_host.training import pull_driver
 from penrose_host.training.runtime import run
 from penrose_host.training.scoring import score
 from penrose_kafka.source.kafka_source import KafkaSource
@@ -119,7 +119,7 @@ def test_a_partition_that_ran_ahead_goes_on_when_the_silent_one_is_waited_for_no
     kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "AHEAD", 40)
-    monkeypatch.setattr(Loop, "_chunk_rows", lambda _: 10)
+    monkeypatch.setattr(pull_driver, "CHUNK_ROWS", 10)
     topic = kafka.create_topic("ahead", 2)
     kafka.produce(topic, records(0, 0, 9600) + records(1, 0, 1))
     # An endless run: nothing but the clock says that partition 1 will give no more.
