@@ -55,8 +55,9 @@ def export_checkpoint(
     check_output(directory, resolved.job, replace=replace)
     events = Events()
     hooks = listening_hooks(resolved.hooks, events)
-    for listener in listeners:
-        events.add(listener)
+    # Whoever listens hears of hooks that fail; that the export is complete is what the caller is told.
+    others = tuple(listeners)
+    events.add(lambda event: None if isinstance(event, Exported) else [tell(event) for tell in others] and None)
     with ExitStack() as stack:
 
         def read(found: Checkpoint) -> tuple[Model, Mapping[str, Any], Manifest]:
