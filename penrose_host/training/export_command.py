@@ -16,7 +16,7 @@ from penrose_host.core.partition_names import Names
 from penrose_host.core.report_figures import report_figures
 from penrose_host.core.trainer_state import read_progress
 from penrose_host.delivery.export import export
-from penrose_host.monitoring.events import Events, Exported, Listener
+from penrose_host.monitoring.events import Event, Events, Exported, Listener
 from penrose_host.monitoring.hook_listener import listening_hooks
 from penrose_host.training.model import Model, restore
 from penrose_host.training.output_folder import check_output
@@ -57,7 +57,12 @@ def export_checkpoint(
     hooks = listening_hooks(resolved.hooks, events)
     # Whoever listens hears of hooks that fail; that the export is complete is what the caller is told.
     others = tuple(listeners)
-    events.add(lambda event: None if isinstance(event, Exported) else [tell(event) for tell in others] and None)
+
+    def hand_on(event: Event) -> None:
+        for listener in others if not isinstance(event, Exported) else ():
+            listener(event)
+
+    events.add(hand_on)
     with ExitStack() as stack:
 
         def read(found: Checkpoint) -> tuple[Model, Mapping[str, Any], Manifest]:
