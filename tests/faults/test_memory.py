@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
@@ -47,7 +48,8 @@ def test_an_endless_stream_takes_no_more_memory_as_it_goes_on(workplace: Workpla
             assert life.hear(PATIENCE)
             sizes += [process.memory_info().rss] * (len(life.phases) - len(sizes))
         life.end().check()
-    early, late = max(sizes[20:30]), max(sizes[-10:])
+    # Medians: a checkpoint that is being written takes 50 MB for a moment, and which report sees it is chance.
+    early, late = median(sizes[20:50]), median(sizes[-30:])
     assert late < early + 40 * MB, [size // MB for size in sizes]
     lines = reports(tmp_path / "run")
     waiting = [line["waiting_rows"] for line in lines]
