@@ -48,6 +48,54 @@ def test_partitions_are_the_paths_below_what_the_patterns_share(files, tmp_path)
     assert files(both).partitions() == ["2013/a.csv", "2014/x/c.csv"]
 
 
+def test_links_are_followed_as_in_a_shell(files, read, tmp_path):
+    put(tmp_path / "data" / "day1" / "a.csv", [1])
+    put(tmp_path / "elsewhere" / "b.csv", [2])
+    put(tmp_path / "elsewhere" / "deep" / "c.csv", [3])
+    (tmp_path / "data" / "day2").symlink_to("../elsewhere")
+    (tmp_path / "data" / "day1" / "z.csv").symlink_to("../../elsewhere/b.csv")
+    assert files(tmp_path / "data/day?/a.csv").partitions() == ["day1/a.csv"]
+    assert read(files(tmp_path / "data/day2/*.csv")).values("n") == [2]
+    assert read(files(tmp_path / "data/day1/z.csv")).values("n") == [2]
+    assert files(tmp_path / "data/**/*.csv").partitions() == ["day1/a.csv", "day1/z.csv", "day2/deep/c.csv"]
+
+
+@pytest.mark.parametrize("pattern", ["data/*/*.csv", "data/**/*.csv", "data/**", "data/*/*"])
+def test_a_file_that_links_give_two_names_is_read_once(files, read, tmp_path, pattern, caplog):
+    """`latest`, and links that lead back to a folder that they are in."""
+    put(tmp_path / "data" / "day1" / "a.csv", [1])
+    put(tmp_path / "data" / "day2" / "b.csv", [2])
+    (tmp_path / "data" / "a-latest").symlink_to("day2")
+    (tmp_path / "data" / "day1" / "loop").symlink_to("..")
+    (tmp_path / "data" / "day1" / "up").symlink_to("../..")
+    (tmp_path / "data" / "day2" / "other").symlink_to("../day1")
+    with caplog.at_level("INFO", "penrose"):
+        source = files(tmp_path / pattern)
+        assert source.partitions() == ["day1/a.csv", "day2/b.csv"]
+    assert read(source).values("n") == [1, 2]
+    if "**" not in pattern:
+        [line] = caplog.messages
+        assert line.startswith("1 file is left out, links to files that are read under another name: ")
+        assert line.endswith("data/a-latest/b.csv")
+
+
+def test_what_tells_of_the_data_and_is_none_is_left_out_and_counted(files, read, tmp_path, caplog):
+    for name in ("_SUCCESS", "_temporary/0/x.csv", ".a.csv.crc", "b.csv._COPYING_", "day=1/a.csv", "_hour=2/b.csv"):
+        put(tmp_path / "data" / name, [1])
+    with caplog.at_level("INFO", "penrose"):
+        assert files(tmp_path / "data/**").partitions() == ["_hour=2/b.csv", "day=1/a.csv"]
+    [line] = caplog.messages
+    assert line.startswith("4 files are left out, their names, or their folders', start with a dot or an underscore")
+    assert files(tmp_path / "data/_temporary/*/x.csv").partitions() == ["0/x.csv"]
+
+
+def test_a_link_that_leads_nowhere_is_an_error(files, tmp_path):
+    put(tmp_path / "a.csv", [1])
+    (tmp_path / "b.csv").symlink_to("gone.csv")
+    with pytest.raises(SourceError, match=r"b\.csv is not a file that can be read"):
+        files(tmp_path / "*.csv").partitions()
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(files, read, tmp_path):
     put(tmp_path / "a[1]*.csv", [1])
     put(tmp_path / "a1.csv", [2])

@@ -108,6 +108,32 @@ def test_other_ways_to_write_csv(files, read, tmp_path):
     assert read(files(tmp_path / "c.csv", csv={"header": False})).rows["c.csv"][0] == {"f0": 1, "f1": 2}
 
 
+def test_column_names_take_no_row_for_a_header(files, read, tmp_path):
+    """Criteo's and Taobao's files have no header: there its first row would be lost, of every file."""
+    names = {"column_names": ["n", "what"]}
+    (tmp_path / "a.csv").write_text("1,x\n2,y\n")
+    with pytest.raises(
+        SourceError, match=r"a\.csv: the first row holds none of `column_names`, but '1', 'x'"
+    ) as raised:
+        read(files(tmp_path / "a.csv", csv=names))
+    assert raised.value.hint is not None
+    assert "`csv: {header: false}`" in raised.value.hint
+    assert read(files(tmp_path / "a.csv", csv=names | {"header": False})).values("n") == [1, 2]
+    # What the hint says for the other case.
+    (tmp_path / "b.csv").write_text("Zahl,Was\n1,x\n")
+    assert read(files(tmp_path / "b.csv", csv=names | {"header": True})).values("n") == [1]
+    # A header that has one of the names, however it is written, is one.
+    (tmp_path / "c.csv").write_text("N ,Was\n1,x\n")
+    assert read(files(tmp_path / "c.csv", csv=names)).values("n") == [1]
+    # In the second file, too: the first one was right.
+    (tmp_path / "d.csv").write_text("7,x\n")
+    with pytest.raises(SourceError, match=r"d\.csv: the first row"):
+        read(files(tmp_path / "[cd].csv", csv=names))
+    (tmp_path / "e.csv").write_text("n\n1\n")
+    with pytest.raises(SourceError, match="its first row has 1 fields, and `column_names` names 2"):
+        read(files(tmp_path / "e.csv", csv=names))
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -48,13 +48,26 @@ def read_header(
     names = split_fields(data[spans[0].start : spans[0].stop], delimiter, options.quote)
     if options.column_names is not None:
         if len(options.column_names) != len(names):
-            raise _header_error(file, f"it has {len(names)} columns, but `column_names` names another number")
+            given = len(options.column_names)
+            raise _header_error(file, f"its first row has {len(names)} fields, and `column_names` names {given}")
+        if options.header is None and not _plain(names) & _plain(options.column_names):
+            raise file.error(
+                f"{file.path}: the first row holds none of `column_names`, but {', '.join(map(repr, names))[:200]}: "
+                "is it a header or a row?",
+                "if it is a row, set `csv: {header: false}`; if it is a header to be replaced, `csv: {header: true}`",
+                offset=0,
+            )
         names = options.column_names
-    elif not options.header:
+    elif options.header is False:
         names = [f"f{index}" for index in range(len(names))]
     if len(set(names)) != len(names):
         raise _header_error(file, f"two columns are called {max(names, key=names.count)!r}")
-    return names, data[done:] if options.header else data
+    return names, data if options.header is False else data[done:]
+
+
+def _plain(names: list[str]) -> set[str]:
+    """Names as people compare them."""
+    return {name.strip().casefold() for name in names}
 
 
 def _header_error(file: DataFile, fault: str) -> SourceError:

@@ -78,12 +78,12 @@ class FollowedFiles:
 
     def _look(self) -> dict[str, DataFile]:
         """The files that are there, with all that were there before the last of them."""
-        first = list_files(self._options.path, self._options.storage_options, again=True)
+        first = list_files(self._options.path, self._options.storage_options, self._partitions.left_out, again=True)
         if not first.keys() - (self._found or frozenset()):
             return first
         # A listing that is under way while files are made may hold a file and lack one that was made before it.
         # One that begins now lacks nothing up to the last name of the first.
-        second = list_files(self._options.path, self._options.storage_options, again=True)
+        second = list_files(self._options.path, self._options.storage_options, self._partitions.left_out, again=True)
         last = max(first)
         return {name: file for name, file in second.items() if name <= last}
 

@@ -55,7 +55,7 @@ class ListedFiles:
 
     def _list(self) -> None:
         if not self._partitions.files:
-            found = list_files(self._options.path, self._options.storage_options)
+            found = list_files(self._options.path, self._options.storage_options, self._partitions.left_out)
             # A stream that was followed before has a mark.
             self._partitions.files = {n: f for n, f in found.items() if not self._partitions.before_mark(n)}
 

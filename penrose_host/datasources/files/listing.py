@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import errno
+import logging
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penrose_host.datasources.files.local_glob import MAGIC, local_files
 from penrose_host.errors import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from fsspec import AbstractFileSystem
 
-__all__ = ["DataFile", "list_files", "stable_pattern"]
+__all__ = ["DataFile", "LeftOut", "list_files", "stable_pattern"]
 
-_MAGIC = re.compile(r"[*?\[]")
+_LOG = logging.getLogger("penrose.files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,25 @@ class DataFile:
         return SourceError(message, plugin="files", partition=self.name, offset=offset, hint=hint)
 
 
+#: The size of what is there and is not a file.
+_NO_FILE = -1
+
+
+class LeftOut:
+    """Files that a pattern matches and that are not read; each is told of once, in the log, by kind and number."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def tell(self, paths: Iterable[str], why: str) -> None:
+        """Count those that were not told of before."""
+        new = sorted(set(paths) - self._known)
+        self._known.update(new)
+        if new:
+            files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
+            _LOG.info("%s left out, %s: %s%s", files, why, new[0], ", …" if len(new) > 1 else "")
+
+
 def stable_pattern(pattern: str) -> str:
     """The pattern as it names a stream: an absolute path, or a URL without user and password."""
     if "://" in pattern and not pattern.startswith("file://"):
@@ -71,12 +93,14 @@ def stable_pattern(pattern: str) -> str:
     return posixpath.abspath(posixpath.expanduser(pattern.removeprefix("file://")))
 
 
-def list_files(patterns: Sequence[str], storage_options: dict[str, Any], *, again: bool = False) -> dict[str, DataFile]:
+def list_files(
+    patterns: Sequence[str], storage_options: dict[str, Any], left_out: LeftOut, *, again: bool = False
+) -> dict[str, DataFile]:
     """Partition name → file, in order of the names. Raises SourceError where a pattern matches nothing.
 
     A name is the path below the folder that all patterns have in common, before their first wildcard. `again`: files
     come and go, so that a pattern may match nothing, and nothing that was listed before counts; only a local folder
-    that is not there is still an error.
+    that is not there is still an error. A local file that links give several names is read once.
     """
     places = [_place(pattern, storage_options) for pattern in patterns]
     if len({_protocols(filesystem) for filesystem, _ in places}) > 1:
@@ -89,10 +113,28 @@ def list_files(patterns: Sequence[str], storage_options: dict[str, Any], *, agai
         if again:
             filesystem.invalidate_cache()
         may_lack = again and (not _is_local(filesystem) or filesystem.isdir(_fixed_folder(path)))
-        for found, size in _matches(pattern, filesystem, path, may_lack).items():
+        for found, size in _matches(pattern, filesystem, path, may_lack, left_out).items():
             name = found[len(root) :].removeprefix("/")
             files[name] = DataFile(name, found, filesystem, size)
-    return dict(sorted(files.items()))
+    return {name: files[name] for name in sorted(files.keys() - _other_names(files, left_out))}
+
+
+def _other_names(files: Mapping[str, DataFile], left_out: LeftOut) -> set[str]:
+    """Names of local files that are there under another name too: their own, or else the first."""
+    places: dict[str, list[str]] = {}
+    real = cache(posixpath.realpath)
+    for name, file in sorted(files.items()):
+        if file.local:
+            folder, last = posixpath.split(file.path)
+            place = real(file.path) if posixpath.islink(file.path) else posixpath.join(real(folder), last)
+            places.setdefault(place, []).append(name)
+    others: set[str] = set()
+    for place, names in places.items():
+        if len(names) > 1:
+            kept = next((name for name in names if files[name].path == place), names[0])
+            others.update(name for name in names if name != kept)
+    left_out.tell((files[name].path for name in others), "links to files that are read under another name")
+    return others
 
 
 def _place(pattern: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
@@ -118,20 +160,22 @@ def _is_local(filesystem: AbstractFileSystem) -> bool:
 
 def _fixed_folder(path: str) -> str:
     """The folder before the first wildcard; the file's own folder where there is none."""
-    magic = _MAGIC.search(path)
+    magic = MAGIC.search(path)
     return posixpath.dirname(path[: magic.start()] if magic else path)
 
 
-def _matches(pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: bool) -> dict[str, int | None]:
-    """Path → size in bytes of each file that matches."""
+def _matches(
+    pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: bool, left_out: LeftOut
+) -> dict[str, int | None]:
+    """Path → size in bytes (None: unknown) of each file that matches."""
     try:
-        if not _MAGIC.search(path) or filesystem.exists(path):
+        if not MAGIC.search(path) or filesystem.exists(path):
             info = filesystem.info(path)
-            if info["type"] == "file":
+            if info["type"] == "file" or (_is_local(filesystem) and Path(path).is_file()):
                 return {path: info.get("size")}
             hint = f"to read the files in a folder, use a glob: {pattern.rstrip('/')}/*"
             raise SourceError(f"{path} is not a file but a {info['type']}", plugin="files", hint=hint)
-        matches = filesystem.glob(path, detail=True)
+        found = _glob(filesystem, path)
     except SourceError:
         raise
     except Exception as error:  # a remote file system raises what its client library raises
@@ -140,17 +184,44 @@ def _matches(pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: 
             return {}
         message = f"there is no file {path}" if missing else f"cannot list {path}: {error}"
         raise SourceError(message, plugin="files", hint=_where_hint(pattern)) from error
-    # As in a shell, a wildcard does not stand for hidden files and folders.
-    below = len(_fixed_folder(path))
-    if "/." not in path[below:]:
-        matches = {name: info for name, info in matches.items() if "/." not in f"/{name[below:]}"}
-    found = {name: info for name, info in matches.items() if info["type"] != "directory"}
+    hidden = _hidden(found, path)
+    left_out.tell(hidden, "their names, or their folders', start with a dot or an underscore or end with ._COPYING_")
+    found = {name: size for name, size in found.items() if name not in hidden}
     if not found and not may_lack:
         raise SourceError(f"no file matches {path}", plugin="files", hint=_where_hint(pattern))
-    for name, info in found.items():
-        if info["type"] != "file":
+    for name, size in found.items():
+        if size == _NO_FILE:
             raise SourceError(f"{name} is not a file that can be read", plugin="files", hint="narrow the option `path`")
-    return {name: info.get("size") for name, info in found.items()}
+    return found
+
+
+def _glob(filesystem: AbstractFileSystem, path: str) -> dict[str, int | None]:
+    """Path → size of what matches but folders; `_NO_FILE` of what cannot be read."""
+    if _is_local(filesystem):
+        return {name: _NO_FILE if size is None else size for name, size in local_files(path).items()}
+    matches = filesystem.glob(path, detail=True)
+    return {
+        name: info.get("size") if info["type"] == "file" else _NO_FILE
+        for name, info in matches.items()
+        if info["type"] != "directory"
+    }
+
+
+def _hidden(paths: Iterable[str], pattern: str) -> set[str]:
+    """Those that a wildcard does not stand for: as in a shell, and by the custom of Hadoop, Spark and Hive.
+
+    `_SUCCESS`, `_temporary/…` and the like tell of the data and are none; `_day=7/…` is a partition. A pattern that
+    says such a name itself means it.
+    """
+    below = len(_fixed_folder(pattern))
+    dots, underscores = ("/." not in pattern[below:]), ("/_" not in pattern[below:])
+
+    def hides(part: str) -> bool:
+        if part.startswith("."):
+            return dots
+        return underscores and (part.endswith("._COPYING_") or (part.startswith("_") and "=" not in part))
+
+    return {path for path in paths if any(map(hides, path[below:].split("/")))}
 
 
 def _where_hint(pattern: str) -> str:

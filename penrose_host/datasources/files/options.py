@@ -28,7 +28,11 @@ def _paths(value: Any) -> Any:
 class CsvOptions(CsvDialect):
     """How CSV files are written."""
 
-    header: bool = Field(default=True, description="whether the first row of each file holds the column names")
+    header: bool | None = Field(
+        default=None,
+        description="whether the first row of each file holds the column names; null: it does, and with "
+        "`column_names` it has to hold one of them",
+    )
     column_names: list[str] | None = Field(
         default=None, description="names of the columns, in order; they replace those of a header"
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from penrose_host.datasources.files.columns import StreamColumns
 from penrose_host.datasources.files.file_names import can_be_appended
 from penrose_host.datasources.files.fingerprints import Fingerprint, Fingerprints, take_fingerprint, what_changed
+from penrose_host.datasources.files.listing import LeftOut
 from penrose_host.errors import SourceError, WrongStream
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class FilePartitions:
     def __init__(self, options: FilesOptions) -> None:
         self._options = options
         self.files: dict[str, DataFile] = {}
+        self.left_out = LeftOut()
         self.fingerprints = Fingerprints()
         self.columns = StreamColumns(options, self.fingerprints)
         self.next: dict[str, int] = {}
