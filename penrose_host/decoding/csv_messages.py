@@ -51,7 +51,7 @@ class CsvDecoder(Decoder):
         if schema is None:
             batch = pa.RecordBatch.from_pylist([], schema=self._columns.current)
             return Rows(batch, {index: self._span(row).fault or "" for index, row in enumerate(messages)})
-        parser = CsvParser(self._names, schema, self._dialect, self._delimiter)
+        parser = CsvParser(self._names, schema, self._dialect, self._delimiter, declared=self._options.column_types)
         found = self._at_once(parser, messages) or self._in_detail(parser, schema, messages)
         return Rows(*found)
 

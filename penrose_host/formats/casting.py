@@ -1,11 +1,82 @@
-"""Columns of text made columns of another type, cell by cell where a cell is at fault."""
+"""Columns made columns of another type, where no value becomes another one."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["cast_text"]
+from penrose_host.formats.promotion import promotes
+
+__all__ = ["cast_exactly", "cast_text", "other_texts", "type_for_both"]
+
+
+def cast_exactly(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column as `kind`, every value the same. Raises ArrowException where one would not be, or where the types mean
+    other things (a number is no truth value)."""
+    plain = _plain(array)
+    have: Any = plain.type
+    whole = pa.types.is_floating(have) and pa.types.is_integer(kind)  # 3.0 is 3, and Arrow refuses 3.5
+    if not (whole or promotes(have, kind)):
+        raise pa.ArrowTypeError(f"{have} is not {kind}")
+    found = plain.cast(kind)
+    if pa.types.is_integer(have) and pa.types.is_floating(kind) and not found.cast(have, safe=False).equals(plain):
+        raise pa.ArrowInvalid(f"an integer of {have} has no equal in {kind}")
+    return found
+
+
+def _plain(array: Any) -> pa.Array:
+    """Without dictionary, extension, view and large offsets, which change no value."""
+    kind = array.type
+    if isinstance(kind, pa.ExtensionType):
+        return _plain(array.storage)
+    if pa.types.is_dictionary(kind):
+        return _plain(array.dictionary_decode())
+    plain = _plain_type(kind)
+    return array if plain == kind else array.cast(plain)
+
+
+def _plain_type(kind: Any) -> pa.DataType:
+    types = pa.types
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
+
+
+def type_for_both(one: pa.DataType, other: pa.DataType) -> str:
+    """The name of a type that values of both can be read as; text, where nothing narrower is."""
+
+    def number(kind: Any) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    if number(one) and number(other):
+        return "float64"
+    kinds: tuple[Any, Any] = (one, other)
+    if any(map(pa.types.is_boolean, kinds)) and any(map(pa.types.is_integer, kinds)):
+        return "int64"
+    return "string"
+
+
+def other_texts(text: pa.StringArray, values: pa.Array) -> list[int]:
+    """Rows whose text is not what its value prints: `01` is no 1, and `1` is not true. Blanks around do not count.
+
+    text: as it was cast; values: what came of it, integers or truth values, null where there is none.
+    """
+    if pa.types.is_boolean(values.type):
+        wrong = pc.is_in(pc.utf8_trim(text, " \t"), value_set=pa.array(["0", "1"]))
+    else:
+        printed = values.cast(pa.string())
+        if printed.equals(text):
+            return []
+        wrong = pc.not_equal(printed, pc.utf8_trim(text, " \t"))
+    wrong = pc.and_(pc.fill_null(wrong, False), pc.is_valid(values))
+    return [int(row) for row in np.flatnonzero(wrong.to_numpy(zero_copy_only=False))]
 
 
 def cast_text(text: pa.StringArray, kind: pa.DataType, null_values: pa.Array) -> tuple[pa.Array, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from penrose_host.formats.batches import one_batch
-from penrose_host.formats.casting import cast_text
+from penrose_host.formats.casting import cast_text, other_texts
 
 if TYPE_CHECKING:
     from penrose_host.errors import SourceError
@@ -19,11 +20,23 @@ __all__ = ["CsvParser", "infer_csv", "split_fields"]
 
 
 def infer_csv(rows: list[bytes], names: list[str], options: CsvDialect, delimiter: str) -> pa.Schema:
-    """The types of the columns, as these rows suggest them: int64, float64, bool, timestamps with a time, or text."""
+    """The types of the columns, as these rows suggest them: int64, float64, bool, timestamps with a time, or text.
+
+    A column with a value like `01` is text: as a number it would be the same as `1`.
+    """
     convert = pyarrow.csv.ConvertOptions(null_values=options.null_values)
+    data, parse = b"\n".join(rows) + b"\n", _parse_options(options.quote, delimiter)
+    read = _read(data, names, parse, convert)
+    whole = [field.name for field in read.schema if pa.types.is_int64(field.type)]
+    as_text = pyarrow.csv.ConvertOptions(
+        include_columns=whole, column_types=dict.fromkeys(whole, pa.string()), null_values=options.null_values
+    )
+    text = _read(data, names, parse, as_text) if whole else None
     fields = []
-    for field in _read(b"\n".join(rows) + b"\n", names, _parse_options(options.quote, delimiter), convert).schema:
+    for field in read.schema:
         kind = field.type
+        if text is not None and field.name in whole and other_texts(text.column(field.name), read.column(field.name)):
+            kind = pa.string()
         if pa.types.is_timestamp(kind):
             # Later rows may have fractions where these have none.
             kind = pa.timestamp("us" if kind.unit == "s" else kind.unit, kind.tz)
@@ -43,12 +56,15 @@ class CsvParser:
         options: CsvDialect,
         delimiter: str,
         unrelated: SourceError | None = None,
+        declared: Collection[str] = (),
     ) -> None:
         """`names`: the columns of a row; `schema`: those to give; `unrelated`: the error where none of these is there.
+        `declared`: columns whose types the job gives; of the others only that text is a number that it prints.
 
         Who reads knows what to call it: a file's rows and a message's are parsed alike.
         """
         self._unrelated = unrelated
+        self._declared = frozenset(declared)
         self._names = names
         self._schema = schema
         self._parse = _parse_options(options.quote, delimiter)
@@ -75,8 +91,13 @@ class CsvParser:
             if kind != pa.string():
                 cells = column
                 column, bad = cast_text(cells, kind, self._nulls)
+                way_on = ""
+                if name not in self._declared:
+                    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+                        bad += other_texts(cells, column)
+                    way_on = _way_on(name, kind)
                 for row in bad:
-                    faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}")
+                    faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}{way_on}")
             columns.append(column)
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         if faults:
@@ -85,6 +106,13 @@ class CsvParser:
 
     def explain(self, row: bytes, error: str) -> str:  # noqa: ARG002 - the error says it all
         return error or "it does not read as one row"
+
+
+def _way_on(name: str, kind: pa.DataType) -> str:
+    """What to type where the first rows suggested a type that others do not have."""
+    if pa.types.is_integer(kind):
+        return f", as the first rows suggested; to read it set `column_types: {{{name}: float64}}`, or string"
+    return f", as the first rows suggested; to read it set `column_types: {{{name}: string}}`"
 
 
 def split_fields(row: bytes, delimiter: str, quote: str | None) -> list[str]:

@@ -10,7 +10,7 @@ __all__ = ["promotes"]
 
 
 def promotes(have: Any, want: Any) -> bool:
-    """Whether values of the type `have` are values of the type `want` too, all of them or (numbers) those that fit."""
+    """Whether values of the type `have` are values of the type `want` too, all of them or (integers) those that fit."""
     types: Any = pa.types
     if have is None:
         return False
@@ -19,7 +19,7 @@ def promotes(have: Any, want: Any) -> bool:
     if types.is_integer(have):
         return bool(types.is_integer(want) or types.is_floating(want))
     if types.is_floating(have):
-        return bool(types.is_floating(want))
+        return bool(types.is_floating(want) and want.bit_width >= have.bit_width)
     if types.is_string(have) or types.is_binary(have):
         return bool(types.is_string(want) or types.is_binary(want))
     if types.is_timestamp(have) and types.is_timestamp(want):

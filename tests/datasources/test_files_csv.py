@@ -338,6 +338,48 @@ def test_whether_a_value_is_one_depends_on_nothing_around_it(files, read, tmp_pa
             assert same, (together.rows["a.csv"][offset], alone.rows)
 
 
+@pytest.mark.parametrize("code", ["01", "001", "-0", "-01", "0x1F"])
+def test_a_text_is_an_integer_only_where_it_prints_so(files, read, tmp_path, code):
+    """Post codes and the like: `01` and `1` are two categories, in whatever row or file they stand."""
+    (tmp_path / "a.csv").write_text(f'n,code\n1,1\n2,{code}\n3,"{code}"\n4, 7\n')
+    assert read(files(tmp_path / "a.csv")).values("code") == ["1", code, code, " 7"]
+    (tmp_path / "b.csv").write_text("n,code\n1,1\n2, 2\n")
+    (tmp_path / "c.csv").write_text(f"n,code\n1,{code}\n2,\n3,5\n")
+    stream = read(files(tmp_path / "[bc].csv"))
+    assert stream.values("code") == [1, 2, None, 5]
+    [reject] = stream.rejects
+    assert reject.reason.startswith(f"column 'code': {code!r} is not int64, as the first rows suggested; to read it")
+    # What it says.
+    assert read(files(tmp_path / "[bc].csv", column_types={"code": "string"})).values("code") == [
+        *("1", " 2", code, "", "5")
+    ]
+
+
+def test_leading_zeros_are_dropped_where_the_job_says_so(files, read, tmp_path):
+    (tmp_path / "a.csv").write_text("n,code\n1,01\n2,1\n")
+    assert read(files(tmp_path / "a.csv", column_types={"code": "int64"})).values("code") == [1, 1]
+
+
+def test_a_number_is_no_truth_value(files, read, tmp_path):
+    (tmp_path / "a.csv").write_text("n,y\n1,true\n2,false\n")
+    (tmp_path / "b.csv").write_text("n,y\n1,1\n2,0\n3,true\n")
+    stream = read(files(tmp_path / "*.csv"))
+    assert stream.values("y") == [True, False, True]
+    assert [reject.offset for reject in stream.rejects] == [0, 1]
+    assert "'1' is not bool, as the first rows suggested" in stream.rejects[0].reason
+    declared = read(files(tmp_path / "*.csv", column_types={"y": "bool"}))
+    assert declared.values("y") == [True, False, True, False, True]
+
+
+def test_fractions_after_integers_say_which_type_holds_both(files, read, tmp_path):
+    (tmp_path / "a.csv").write_text("n,price\n1,10\n")
+    (tmp_path / "b.csv").write_text("n,price\n1,10.5\n")
+    [reject] = read(files(tmp_path / "*.csv")).rejects
+    assert "'10.5' is not int64" in reject.reason
+    assert "`column_types: {price: float64}`" in reject.reason
+    assert read(files(tmp_path / "*.csv", column_types={"price": "float64"})).values("price") == [10.0, 10.5]
+
+
 def test_a_file_of_bad_rows_takes_no_longer_than_it_must(files, read, tmp_path):
     rows = "".join(f"{n},{n}.5\n" for n in range(20_000))
     (tmp_path / "a.csv").write_text("n,x\n" + rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow.parquet
 from penrose_host.contracts.batch import Reject
 from penrose_host.datasources.files.byte_stream import decompressed
 from penrose_host.datasources.files.slices import FileSlice, beyond_end, make_slice, none_of_the_columns
+from penrose_host.formats.casting import cast_exactly, type_for_both
 
 if TYPE_CHECKING:
     from penrose_host.datasources.files.listing import DataFile
@@ -99,8 +100,19 @@ class _Unread:
 class ColumnarReader:
     """Reads the rows of one Parquet or Arrow file as columns of a fixed schema."""
 
-    def __init__(self, file: DataFile, handle: pa.NativeFile, source: ColumnarFile, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        file: DataFile,
+        handle: pa.NativeFile,
+        source: ColumnarFile,
+        schema: pa.Schema,
+        origin: str,
+        declared: Collection[str],
+    ) -> None:
+        """`origin`: the file whose types these are, but for those that the job has `declared`."""
         self._file = file
+        self._origin = origin
+        self._declared = frozenset(declared)
         self._handle = handle
         self._schema = schema
         self._wanted = [name for name in schema.names if name in source.schema.names]
@@ -158,16 +170,27 @@ class ColumnarReader:
                 columns.append(pa.nulls(batch.num_rows, field.type))
                 continue
             column = batch.column(field.name)
-            try:
-                columns.append(column if column.type == field.type else column.cast(field.type))
-            except pa.ArrowException as error:
-                raise self._file.error(
-                    f"column {field.name!r} of {self._file.path} is {column.type}, not {field.type} as in the first "
-                    f"file, and cannot be converted in the rows {start} to {start + batch.num_rows}: {error}",
-                    f"give a type that holds both: `column_types: {{{field.name}: …}}`",
-                    offset=start,
-                ) from error
+            if column.type != field.type:
+                column = self._converted(column, field, start)
+            columns.append(column)
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _converted(self, column: pa.Array, field: pa.Field, start: int) -> pa.Array:
+        declared = field.name in self._declared
+        try:
+            return column.cast(field.type) if declared else cast_exactly(column, field.type)
+        except pa.ArrowException as error:
+            have, want = column.type, field.type
+            wanted = f"{want} by `column_types`" if declared else f"{want} in {self._origin}"
+            hint = "give another type in `column_types`, or correct the file"
+            if not declared:
+                hint = f"to read both as one type, set `column_types: {{{field.name}: {type_for_both(have, want)}}}`"
+            raise self._file.error(
+                f"column {field.name!r} is {have} in {self._file.path} and {wanted}; the rows {start} to "
+                f"{start + len(column)} cannot be converted without a change: {error}",
+                hint,
+                offset=start,
+            ) from error
 
 
 def invalid_rows(batch: pa.RecordBatch) -> dict[int, str]:

@@ -29,6 +29,8 @@ class StreamColumns:
         self._options = options
         self._fingerprints = fingerprints
         self._fixed: pa.Schema | None = None
+        #: The file whose types these are, as errors name it.
+        self.origin = "the run's first file"
 
     @property
     def known(self) -> bool:
@@ -68,6 +70,7 @@ class StreamColumns:
             with file.open() as handle:
                 inferred = infer_schema(file, handle, self._options, grows=grows(file))
             if inferred is not None:
+                self.origin = file.path
                 if self._options.follow:
                     self._fingerprints.columns = encoded(inferred)
                 return file, inferred

@@ -28,14 +28,23 @@ __all__ = ["fix_schema", "infer_schema", "open_reader"]
 
 
 def open_reader(
-    file: DataFile, handle: pa.NativeFile, options: FilesOptions, schema: pa.Schema, *, grows: bool = False
+    file: DataFile,
+    handle: pa.NativeFile,
+    options: FilesOptions,
+    schema: pa.Schema,
+    origin: str = "the files before",
+    *,
+    grows: bool = False,
 ) -> FileReader | None:
     """A reader of the rows of an open file, with these columns. Raises SourceError where it is not of its format.
+
+    `origin`: which file the columns are those of.
 
     None where the file is text that `grows`, and cannot be read yet: its header is not complete.
     """
     if form_of(file, options)[0] in ("parquet", "arrow"):
-        return ColumnarReader(file, handle, _columnar(file, handle, options), schema)
+        source = _columnar(file, handle, options)
+        return ColumnarReader(file, handle, source, schema, origin, options.column_types)
     if (text := _text(file, handle, options, grows)) is None:
         return None
     reader, _, parser = text
@@ -126,7 +135,8 @@ def _text(
                     f"column {field.name!r} is {field.type}, which {file.path}, a CSV file, cannot hold",
                     "read it as `string`, or keep such data as JSON lines or Parquet",
                 )
-        return CsvParser(names, schema, options.csv, delimiter, none_of_the_columns(file, schema))
+        unrelated = none_of_the_columns(file, schema)
+        return CsvParser(names, schema, options.csv, delimiter, unrelated, options.column_types)
 
     framer: Framer = CsvFramer(delimiter, options.csv.quote, len(names) or None, limit)
     return TextReader(file, source, framer, rest, limit, grows=grows), infer, parser

@@ -142,7 +142,8 @@ class FilePartitions:
                 self._unchanged(name, known, handle, "since it was looked at")
             with file.access():
                 fingerprint = take_fingerprint(handle, changed=file.changed())
-            reader = open_reader(file, handle, self._options, schema, grows=self.grows(file))
+            origin, grows = self.columns.origin, self.grows(file)
+            reader = open_reader(file, handle, self._options, schema, origin, grows=grows)
             if reader is None:
                 return None
             self.fingerprints.set(name, fingerprint)
