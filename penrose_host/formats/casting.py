@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from penrose_host.formats.promotion import promotes
 
-__all__ = ["cast_exactly", "cast_text", "other_texts", "type_for_both"]
+__all__ = ["cast_exactly", "cast_text", "other_texts", "type_for_both", "way_on"]
 
 
 def cast_exactly(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -61,6 +61,13 @@ def type_for_both(one: pa.DataType, other: pa.DataType) -> str:
     if any(map(pa.types.is_boolean, kinds)) and any(map(pa.types.is_integer, kinds)):
         return "int64"
     return "string"
+
+
+def way_on(name: str, kind: pa.DataType) -> str:
+    """What to type where the first rows suggested a type that others do not have."""
+    if pa.types.is_integer(kind):
+        return f", as the first rows suggested; to read it set `column_types: {{{name}: float64}}`, or string"
+    return f", as the first rows suggested; to read it set `column_types: {{{name}: string}}`"
 
 
 def other_texts(text: pa.StringArray, values: pa.Array) -> list[int]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from penrose_host.formats.batches import one_batch
-from penrose_host.formats.casting import cast_text, other_texts
+from penrose_host.formats.casting import cast_text, other_texts, way_on
 
 if TYPE_CHECKING:
     from penrose_host.errors import SourceError
@@ -91,13 +91,13 @@ class CsvParser:
             if kind != pa.string():
                 cells = column
                 column, bad = cast_text(cells, kind, self._nulls)
-                way_on = ""
+                hint = ""
                 if name not in self._declared:
                     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
                         bad += other_texts(cells, column)
-                    way_on = _way_on(name, kind)
+                    hint = way_on(name, kind)
                 for row in bad:
-                    faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}{way_on}")
+                    faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}{hint}")
             columns.append(column)
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         if faults:
@@ -106,13 +106,6 @@ class CsvParser:
 
     def explain(self, row: bytes, error: str) -> str:  # noqa: ARG002 - the error says it all
         return error or "it does not read as one row"
-
-
-def _way_on(name: str, kind: pa.DataType) -> str:
-    """What to type where the first rows suggested a type that others do not have."""
-    if pa.types.is_integer(kind):
-        return f", as the first rows suggested; to read it set `column_types: {{{name}: float64}}`, or string"
-    return f", as the first rows suggested; to read it set `column_types: {{{name}: string}}`"
 
 
 def split_fields(row: bytes, delimiter: str, quote: str | None) -> list[str]:

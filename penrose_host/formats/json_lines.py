@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from penrose_host.formats.batches import one_batch
+from penrose_host.formats.casting import way_on
 from penrose_host.formats.text import Block, Span, too_long, utf8_fault
 
 __all__ = ["JsonFramer", "JsonParser", "infer_json", "infer_objects", "read_objects"]
@@ -63,14 +64,18 @@ class JsonFramer:
         if len(line) > self._limit:
             return too_long(len(line), self._limit)
         if not (content.startswith(b"{") and content.endswith(b"}")):
-            return "the line is not a JSON object"
+            return f"the line is not a JSON object{' but an array' if content.startswith(b'[') else ''}"
         return utf8_fault(line)
 
 
 class JsonParser:
-    """See `Parser`. Keys that are no column are passed over, or (`unexpected="error"`) refused."""
+    """See `Parser`. Keys that are no column are passed over, or (`unexpected="error"`) refused.
 
-    def __init__(self, schema: pa.Schema, unexpected: str = "ignore") -> None:
+    `declared`: columns whose types the job gives; of the others, faults say how to give one.
+    """
+
+    def __init__(self, schema: pa.Schema, unexpected: str = "ignore", declared: Collection[str] = ()) -> None:
+        self._guessed = [field for field in schema if field.name not in declared]
         self._parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
 
     def parse(self, data: bytes, block_bytes: int = 0) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -82,9 +87,12 @@ class JsonParser:
 
     def explain(self, row: bytes, error: str) -> str:
         try:
-            json.loads(row)
+            found = json.loads(row)
         except (ValueError, RecursionError) as reason:
             return f"it is not a JSON object: {reason}"
+        for field in self._guessed if isinstance(found, dict) else ():
+            if pa.types.is_integer(field.type) and isinstance(value := found.get(field.name), float):
+                return f"column {field.name!r}: {value} is not {field.type}{way_on(field.name, field.type)}"
         return _IN_ROW.sub("", error) or "it holds more than one JSON value"
 
 

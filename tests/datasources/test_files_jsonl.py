@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
 
 import pytest
@@ -196,3 +197,52 @@ def test_the_quick_look_at_a_block_agrees_with_the_careful_one(lines, carriage_r
     if quick_look.spans is None:
         assert len(careful.spans) == len(lines)
         assert not any(span.fault for span in careful.spans)
+
+
+def test_fractions_after_integers_say_which_type_holds_both(files, read, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"price": 10}\n')
+    (tmp_path / "b.jsonl").write_text('{"price": 10.5}\n{"price": 10.0}\n')
+    stream = read(files(tmp_path / "*.jsonl"))
+    assert ["column_types: {price: float64}" in reject.reason for reject in stream.rejects] == [True, True]
+    assert read(files(tmp_path / "*.jsonl", column_types={"price": "float64"})).values("price") == [10.0, 10.5, 10.0]
+
+
+ROW = {"ts": "2024-03-01T00:00:00", "user": "u1", "y": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "says", "hint"),
+    [
+        (json.dumps([ROW] * 3).encode(), "a.json", "is one JSON array", "jq -c '.[]' a.json > "),
+        (json.dumps([ROW] * 3, indent=2).encode(), "a.json", "is one JSON array", "jq -c '.[]' a.json > "),
+        (json.dumps([[1], [2]]).encode(), "a.jsonl", "is one JSON array", "jq -c '.[]'"),
+        (json.dumps(ROW, indent=1).encode(), "a.json", "JSON objects over several lines", "jq -c . a.json > "),
+        (json.dumps(ROW).encode("utf-16"), "a.jsonl", "is text in UTF-16", "iconv -f UTF-16 -t UTF-8 a.jsonl"),
+        (json.dumps(ROW).encode("utf-16-le"), "a.jsonl", "is text in UTF-16", "iconv"),
+        ("user,y\nu1,1\n".encode("utf-16"), "a.csv", "is text in UTF-16", "iconv -f UTF-16 -t UTF-8 a.csv"),
+        (gzip.compress(json.dumps(ROW).encode()), "a.jsonl", "is compressed by gzip", "`compression: gz`"),
+        (gzip.compress(b"user,y\nu1,1\n"), "a.csv", "is compressed by gzip", "`compression: gz`"),
+        (b"PAR1\x15\x04", "a.csv", "is a Parquet file", "`format: parquet`"),
+    ],
+)
+def test_a_file_of_a_shape_that_no_reader_expects_is_an_error_that_says_so(
+    files, read, tmp_path, data, name, says, hint
+):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=says) as caught:
+        read(files(tmp_path / name))
+    assert hint in caught.value.hint
+    # What the hint says.
+    if "compression" in hint:
+        assert read(files(tmp_path / name, compression="gz")).values("user") == ["u1"]
+    elif "iconv" in hint:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-16-le")
+        (tmp_path / name).write_text(text)
+        assert read(files(tmp_path / name)).values("user") == ["u1"]
+
+
+def test_an_array_behind_good_files_is_told(files, read, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(ROW) + "\n")
+    (tmp_path / "b.json").write_text(json.dumps([ROW]))
+    [reject] = read(files(tmp_path / "*.json")).rejects
+    assert reject.reason == "the line is not a JSON object but an array"

@@ -12,6 +12,7 @@ from penrose_host.datasources.files.byte_stream import ByteStream
 from penrose_host.datasources.files.columnar import ArrowFile, ColumnarFile, ColumnarReader, ParquetFile
 from penrose_host.datasources.files.csv_header import read_header
 from penrose_host.datasources.files.file_names import form_of
+from penrose_host.datasources.files.shapes import PEEK_BYTES, other_shape
 from penrose_host.datasources.files.slices import FileReader, none_of_the_columns
 from penrose_host.datasources.files.text_reader import TextReader
 from penrose_host.formats.csv_frames import CsvFramer
@@ -62,8 +63,11 @@ def infer_schema(
     if (text := _text(file, handle, options, grows)) is None:
         return None
     reader, infer, _ = text
-    rows = reader.sample()
-    return infer(rows) if rows else None
+    if rows := reader.sample():
+        return infer(rows)
+    if not grows and (error := other_shape(file, _first_bytes(file, options), form)) is not None:
+        raise error
+    return None
 
 
 def fix_schema(file: DataFile, inferred: pa.Schema, options: FilesOptions) -> pa.Schema:
@@ -95,6 +99,12 @@ def fix_schema(file: DataFile, inferred: pa.Schema, options: FilesOptions) -> pa
     return schema
 
 
+def _first_bytes(file: DataFile, options: FilesOptions) -> bytes:
+    """Unpacked."""
+    with file.open() as handle:
+        return ByteStream(file, handle, form_of(file, options)[1]).read(PEEK_BYTES)
+
+
 def _columnar(file: DataFile, handle: pa.NativeFile, options: FilesOptions) -> ColumnarFile:
     form, compression, _ = form_of(file, options)
     try:
@@ -118,8 +128,12 @@ def _text(
     form, compression, delimiter = form_of(file, options)
     source = ByteStream(file, handle, compression)
     limit = options.max_row_bytes
+
+    def json_parser(schema: pa.Schema) -> Parser:
+        return JsonParser(schema, declared=options.column_types)
+
     if form == "jsonl":
-        return TextReader(file, source, JsonFramer(limit), b"", limit, grows=grows), infer_json, JsonParser
+        return TextReader(file, source, JsonFramer(limit), b"", limit, grows=grows), infer_json, json_parser
     header = read_header(file, source, options.csv, delimiter, limit, grows=grows)
     if header is None:
         return None
