@@ -73,6 +73,18 @@ class PenroseError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What Python does by itself, calling the class with `args`, fits no class with arguments of its own.
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[PenroseError], args: tuple[object, ...], state: Mapping[str, object]) -> PenroseError:
+    """An error that has come from another process of the same installation."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigError(PenroseError):
     """The job is not valid; `faults` lists every place and what is wrong there."""

@@ -50,6 +50,10 @@ class Position:
     def __post_init__(self) -> None:
         object.__setattr__(self, "offsets", MappingProxyType(dict(sorted(self.offsets.items()))))
 
+    def __reduce__(self) -> tuple[type[Position], tuple[str, dict[str, int]]]:
+        # A read-only view cannot cross to another process of its own accord.
+        return type(self), (self.source_id, dict(self.offsets))
+
     def to_json(self) -> dict[str, Any]:
         """A dict that `json.dumps` takes; partitions in order, so that equal positions print equal."""
         return {"source_id": self.source_id, "offsets": dict(self.offsets)}
