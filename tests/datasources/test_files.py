@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import fsspec
+import fsspec.implementations.memory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -131,7 +132,68 @@ def test_the_stream_s_name_follows_from_pattern_and_framing_alone(files, tmp_pat
     assert name == files([pattern], batch_rows=5, columns=["a"], max_row_bytes=64).source_id
     others = [files(tmp_path / "a.csv"), files(pattern, format="csv"), files(pattern, csv={"header": False})]
     assert len({name, *(other.source_id for other in others)}) == 4
-    assert "secret" not in files("ftp://me:secret@host/a.csv").source_id
+    assert files("ftp://me@host/a.csv").source_id == files("ftp://you@host/a.csv").source_id
+
+
+class Vault(fsspec.implementations.memory.MemoryFileSystem):
+    """A file system that asks for a secret, as those of clouds do."""
+
+    protocol = "vault"
+    cachable = False
+
+    def __init__(self, password=None, client_kwargs=None, **options):
+        if "open sesame" not in (password, (client_kwargs or {}).get("token")):
+            raise PermissionError("no password")
+        super().__init__(**options)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("vault://"))
+
+
+@pytest.mark.parametrize(
+    ("path", "storage_options", "variable", "value"),
+    [
+        ("vault://me:open sesame@x/a.csv", {}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
+        ("vault://x/a.csv", {"password": "open sesame"}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
+        (
+            "vault://x/a.csv",
+            {"client_kwargs": {"token": "open sesame"}},
+            "FSSPEC_VAULT",
+            '{"client_kwargs": {"token": "open sesame"}}',
+        ),
+    ],
+)
+def test_secrets_are_refused_and_read_from_where_the_error_says(files, read, path, storage_options, variable, value):
+    with pytest.raises(ValidationError, match=rf"set the environment variable {variable}\b") as refused:
+        files(path, storage_options=storage_options)
+    assert "sesame" not in str(refused.value)
+    fsspec.register_implementation("vault", Vault, clobber=True)
+    source = files("vault://x/a.csv")
+    with pytest.raises(SourceError, match="no password"):
+        source.partitions()
+    memory = fsspec.filesystem("memory")
+    fsspec.config.set_conf_env(fsspec.config.conf, {variable: value})
+    try:
+        memory.pipe("/x/a.csv", b"n\n1\n")
+        assert read(files("vault://x/a.csv")).values("n") == [1]
+    finally:
+        fsspec.config.conf.pop("vault")
+        memory.rm("/x", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "storage_options"),
+    [
+        ("s3://bucket/a.csv", {"anon": True, "key": "AKIA", "endpoint_url": "http://127.0.0.1:9000"}),
+        ("gs://bucket/a.csv", {"token": "anon"}),
+        ("gs://bucket/a.csv", {"token": "/etc/keys/service.json", "project": "p"}),
+        ("sftp://me@host/a.csv", {"port": 22}),
+        ("https://host/a:b@c.csv", {"client_kwargs": {"trust_env": True}}),
+    ],
+)
+def test_what_is_no_secret_is_taken(files, path, storage_options):
+    files(path, storage_options=storage_options)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +448,7 @@ def stamps_after(source, reads=None):
 
 
 def big(path, numbers):
-    put(path, (f"{n:0100}" for n in numbers))
+    put(path, (f"{n:100}" for n in numbers))
 
 
 @pytest.mark.parametrize("reads", [1, None])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from penrose_host.formats.column_options import Columns, ColumnTypes
 from penrose_host.formats.csv_dialect import CsvDialect
@@ -23,6 +25,34 @@ def _paths(value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)):
         value = [value]
     return [os.fspath(path) if isinstance(path, os.PathLike) else path for path in value] if value else value
+
+
+#: A URL with a password, and its protocol.
+_PASSWORD = re.compile(r"(?:[^/]*::)?([\w+.-]+)://[^/@]*:[^/@]+@")
+#: What file systems call their secrets.
+_SECRET = re.compile(
+    r"password|passwd|passphrase|secret|token|credential|authorization|cookie|connection_string|"
+    r"(?:account|api|private|shared|access)_?key|^pkey$|^sas",
+    re.I,
+)
+#: Values of such options that are none: ways to find a secret, and files that hold it.
+_NO_SECRET = re.compile(r"anon|cloud|cache|browser|google_default|.*\.(?:json|pem)", re.I)
+
+
+def _secrets(options: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Names of options that hold secrets, with those that they are in."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _secrets(value, f"{within}{name}.")
+        elif isinstance(value, str) and value and _SECRET.search(str(name)) and not _NO_SECRET.fullmatch(value):
+            yield f"{within}{name}"
+
+
+def _instead(protocol: str, option: str, *, as_json: bool = False) -> str:
+    """The environment variable that fsspec reads."""
+    if as_json:
+        return f'set the environment variable FSSPEC_{protocol.upper()} to JSON: {{"{option}": …}}'
+    return f"set the environment variable FSSPEC_{protocol.upper()}_{option.upper()}"
 
 
 class CsvOptions(CsvDialect):
@@ -83,7 +113,8 @@ class FilesOptions(Section):
     )
     storage_options: dict[str, Any] = Field(
         default={},
-        description="passed on to the fsspec file system of a URL; secrets belong into its environment variables",
+        description="passed on to the fsspec file system of a URL; secrets are refused: fsspec reads them from "
+        "environment variables (`FSSPEC_S3_SECRET` for `secret` of `s3://`)",
     )
 
     @field_validator("path")
@@ -91,4 +122,17 @@ class FilesOptions(Section):
     def _not_empty(cls, value: list[str]) -> list[str]:
         if not all(value):
             raise ValueError("a path is empty")
+        for path in value:
+            if found := _PASSWORD.match(path):
+                raise ValueError(f"a URL holds a password: leave it out, and {_instead(found[1], 'password')}")
+        return value
+
+    @field_validator("storage_options")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        protocols = [path.partition("://")[0] for path in info.data.get("path", ()) if "://" in path]
+        for name in _secrets(value):
+            outer, _, inner = name.partition(".")
+            way = _instead(protocols[0] if protocols else "PROTOCOL", outer, as_json=bool(inner))
+            raise ValueError(f"`{name}` is a secret: leave it out, and {way}")
         return value
