@@ -49,6 +49,8 @@ TEST_TOOLS = (
 )
 #: Test files side by side, in the order of `tests/conftest.py`. One more than processors: tests of Kafka mostly wait.
 SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
+#: Folders that `quick` leaves out, since they wait for a broker, or import TensorFlow; `nox -s quick -- tests/kafka`.
+DEAR = ("kafka", "tensorflow", "tfplus_tensorflow")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("ray", "apache-beam")
 
@@ -66,9 +68,10 @@ def install(session: nox.Session, *more: str) -> None:
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """The tests of daily work: a few minutes, nothing is killed, neither Ray nor Beam."""
+    """The tests of daily work: a few minutes, nothing is killed, neither Ray nor Beam, no TensorFlow, no broker."""
     install(session)
-    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow and not faults", *session.posargs)
+    left_out = [f"--ignore=tests/{folder}" for folder in DEAR]
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow and not faults", *(session.posargs or left_out))
 
 
 @nox.session
