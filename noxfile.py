@@ -49,8 +49,8 @@ TEST_TOOLS = (
 )
 #: Test files side by side, in the order of `tests/conftest.py`. One more than processors: tests of Kafka mostly wait.
 SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
-#: Folders that `quick` leaves out, since they wait for a broker, or import TensorFlow; `nox -s quick -- tests/kafka`.
-DEAR = ("kafka", "tensorflow", "tfplus_tensorflow")
+#: What `quick` leaves out: a broker to wait for, TensorFlow to import, wheels to build. `nox -s quick -- tests/kafka`.
+DEAR = ("kafka", "tensorflow", "tfplus_tensorflow", "wheels")
 #: Frameworks that must not be imported by `penrose --help`: a test needs them installed to show that.
 FRAMEWORKS = ("ray", "apache-beam")
 
