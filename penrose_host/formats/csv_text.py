@@ -28,15 +28,12 @@ def infer_csv(rows: list[bytes], names: list[str], options: CsvDialect, delimite
     data, parse = b"\n".join(rows) + b"\n", _parse_options(options.quote, delimiter)
     read = _read(data, names, parse, convert)
     whole = [field.name for field in read.schema if pa.types.is_int64(field.type)]
-    as_text = pyarrow.csv.ConvertOptions(
-        include_columns=whole, column_types=dict.fromkeys(whole, pa.string()), null_values=options.null_values
-    )
-    text = _read(data, names, parse, as_text) if whole else None
+    as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(whole, pa.string()))
+    text = _read(data, names, parse, as_text)
+    codes = {name for name in whole if other_texts(text.column(name), read.column(name))}
     fields = []
     for field in read.schema:
-        kind = field.type
-        if text is not None and field.name in whole and other_texts(text.column(field.name), read.column(field.name)):
-            kind = pa.string()
+        kind = pa.string() if field.name in codes else field.type
         if pa.types.is_timestamp(kind):
             # Later rows may have fractions where these have none.
             kind = pa.timestamp("us" if kind.unit == "s" else kind.unit, kind.tz)
@@ -93,8 +90,7 @@ class CsvParser:
                 column, bad = cast_text(cells, kind, self._nulls)
                 hint = ""
                 if name not in self._declared:
-                    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-                        bad += other_texts(cells, column)
+                    bad += other_texts(cells, column)
                     hint = way_on(name, kind)
                 for row in bad:
                     faults.setdefault(row, f"column {name!r}: {cells[row].as_py()[:80]!r} is not {kind}{hint}")

@@ -181,12 +181,14 @@ class ColumnarReader:
             return column.cast(field.type) if declared else cast_exactly(column, field.type)
         except pa.ArrowException as error:
             have, want = column.type, field.type
-            wanted = f"{want} by `column_types`" if declared else f"{want} in {self._origin}"
-            hint = "give another type in `column_types`, or correct the file"
-            if not declared:
+            if declared:
+                whose = "by `column_types`"
+                hint = "give another type in `column_types`, or correct the file"
+            else:
+                whose = f"in {self._origin}"
                 hint = f"to read both as one type, set `column_types: {{{field.name}: {type_for_both(have, want)}}}`"
             raise self._file.error(
-                f"column {field.name!r} is {have} in {self._file.path} and {wanted}; the rows {start} to "
+                f"column {field.name!r} is {have} in {self._file.path} and {want} {whose}; the rows {start} to "
                 f"{start + len(column)} cannot be converted without a change: {error}",
                 hint,
                 offset=start,
