@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from penrose_host import Capability, EndOfStream
 from penrose_host.datasources.files.fingerprints import SPAN
+from penrose_host.datasources.files.listing import LeftOut, list_files
 from penrose_host.datasources.files.source import FilesSource
 from penrose_host.errors import SourceError, WrongStream
 
@@ -88,6 +89,27 @@ def test_what_tells_of_the_data_and_is_none_is_left_out_and_counted(files, read,
     [line] = caplog.messages
     assert line.startswith("4 files are left out, their names, or their folders', start with a dot or an underscore")
     assert files(tmp_path / "data/_temporary/*/x.csv").partitions() == ["0/x.csv"]
+
+
+def test_a_followed_folder_tells_of_each_draft_once_and_keeps_no_names_of_those_that_went(tmp_path, caplog):
+    patterns = [str(tmp_path / "a*" / "*"), str(tmp_path / "b*" / "*")]
+    left_out = LeftOut()
+    put(tmp_path / "b" / ".always.csv", [1])
+    with caplog.at_level("INFO", "penrose"):
+        for number in range(3):
+            put(tmp_path / "a" / f".{number}.csv", [1])
+            for _ in range(2):
+                assert list_files(patterns, {}, left_out, again=True) == {}
+            (tmp_path / "a" / f".{number}.csv").unlink()
+    assert [line.split(" left out")[0] for line in caplog.messages] == ["2 files are", "1 file is", "1 file is"]
+    assert all(len(paths) <= 2 for paths in left_out._known.values())
+
+
+def test_hidden_files_alone_are_told_of_before_the_error(files, tmp_path, caplog):
+    put(tmp_path / "_SUCCESS", [1])
+    with caplog.at_level("INFO", "penrose"), pytest.raises(SourceError, match="no file matches"):
+        files(tmp_path / "*").partitions()
+    assert caplog.messages[0].startswith("1 file is left out")
 
 
 def test_a_link_that_leads_nowhere_is_an_error(files, tmp_path):
@@ -156,6 +178,14 @@ class Vault(fsspec.implementations.memory.MemoryFileSystem):
     [
         ("vault://me:open sesame@x/a.csv", {}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
         ("vault://x/a.csv", {"password": "open sesame"}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
+        ("simplecache::vault://me:open sesame@x/a.csv", {}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
+        ("zip://x/a.csv::vault://me:open sesame@x/a.zip", {}, "FSSPEC_VAULT_PASSWORD", "open sesame"),
+        (
+            "simplecache::vault://x/a.csv",
+            {"vault": {"password": "open sesame"}},
+            "FSSPEC_VAULT_PASSWORD",
+            "open sesame",
+        ),
         (
             "vault://x/a.csv",
             {"client_kwargs": {"token": "open sesame"}},

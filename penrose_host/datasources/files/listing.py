@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penrose_host.datasources.files.local_glob import MAGIC, local_files
+from penrose_host.datasources.files.local_glob import MAGIC, NO_FILE, local_files
 from penrose_host.errors import SourceError
 
 if TYPE_CHECKING:
@@ -67,20 +67,23 @@ class DataFile:
         return SourceError(message, plugin="files", partition=self.name, offset=offset, hint=hint)
 
 
-#: The size of what is there and is not a file.
-_NO_FILE = -1
+#: Why a file is left out.
+_HIDDEN = "their names, or their folders', start with a dot or an underscore or end with ._COPYING_"
+_READ_ALREADY = "links to files that are read under another name"
 
 
 class LeftOut:
     """Files that a pattern matches and that are not read; each is told of once, in the log, by kind and number."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        # Of the last listing only: in a folder that is followed for ever, drafts come and go.
+        self._known: dict[str, set[str]] = {}
 
     def tell(self, paths: Iterable[str], why: str) -> None:
-        """Count those that were not told of before."""
-        new = sorted(set(paths) - self._known)
-        self._known.update(new)
+        """Count those of a listing that the one before had not."""
+        there = set(paths)
+        new = sorted(there - self._known.get(why, set()))
+        self._known[why] = there
         if new:
             files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
             _LOG.info("%s left out, %s: %s%s", files, why, new[0], ", …" if len(new) > 1 else "")
@@ -109,17 +112,23 @@ def list_files(
         )
     root = posixpath.commonpath([_fixed_folder(path) for _, path in places])
     files: dict[str, DataFile] = {}
-    for pattern, (filesystem, path) in zip(patterns, places, strict=True):
-        if again:
-            filesystem.invalidate_cache()
-        may_lack = again and (not _is_local(filesystem) or filesystem.isdir(_fixed_folder(path)))
-        for found, size in _matches(pattern, filesystem, path, may_lack, left_out).items():
-            name = found[len(root) :].removeprefix("/")
-            files[name] = DataFile(name, found, filesystem, size)
-    return {name: files[name] for name in sorted(files.keys() - _other_names(files, left_out))}
+    hidden: set[str] = set()
+    try:
+        for pattern, (filesystem, path) in zip(patterns, places, strict=True):
+            if again:
+                filesystem.invalidate_cache()
+            may_lack = again and (not _is_local(filesystem) or filesystem.isdir(_fixed_folder(path)))
+            for found, size in _matches(pattern, filesystem, path, may_lack, hidden).items():
+                name = found[len(root) :].removeprefix("/")
+                files[name] = DataFile(name, found, filesystem, size)
+    finally:  # also where nothing else matches: it says why
+        left_out.tell(hidden, _HIDDEN)
+    others = _other_names(files)
+    left_out.tell((files[name].path for name in others), _READ_ALREADY)
+    return {name: files[name] for name in sorted(files.keys() - others)}
 
 
-def _other_names(files: Mapping[str, DataFile], left_out: LeftOut) -> set[str]:
+def _other_names(files: Mapping[str, DataFile]) -> set[str]:
     """Names of local files that are there under another name too: their own, or else the first."""
     places: dict[str, list[str]] = {}
     real = cache(posixpath.realpath)
@@ -133,7 +142,6 @@ def _other_names(files: Mapping[str, DataFile], left_out: LeftOut) -> set[str]:
         if len(names) > 1:
             kept = next((name for name in names if files[name].path == place), names[0])
             others.update(name for name in names if name != kept)
-    left_out.tell((files[name].path for name in others), "links to files that are read under another name")
     return others
 
 
@@ -165,9 +173,9 @@ def _fixed_folder(path: str) -> str:
 
 
 def _matches(
-    pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: bool, left_out: LeftOut
+    pattern: str, filesystem: AbstractFileSystem, path: str, may_lack: bool, hidden: set[str]
 ) -> dict[str, int | None]:
-    """Path → size in bytes (None: unknown) of each file that matches."""
+    """Path → size in bytes (None: unknown) of each file that matches; those it does not stand for become `hidden`."""
     try:
         if not MAGIC.search(path) or filesystem.exists(path):
             info = filesystem.info(path)
@@ -184,24 +192,23 @@ def _matches(
             return {}
         message = f"there is no file {path}" if missing else f"cannot list {path}: {error}"
         raise SourceError(message, plugin="files", hint=_where_hint(pattern)) from error
-    hidden = _hidden(found, path)
-    left_out.tell(hidden, "their names, or their folders', start with a dot or an underscore or end with ._COPYING_")
+    hidden |= _hidden(found, path)
     found = {name: size for name, size in found.items() if name not in hidden}
     if not found and not may_lack:
         raise SourceError(f"no file matches {path}", plugin="files", hint=_where_hint(pattern))
     for name, size in found.items():
-        if size == _NO_FILE:
+        if size == NO_FILE:
             raise SourceError(f"{name} is not a file that can be read", plugin="files", hint="narrow the option `path`")
     return found
 
 
 def _glob(filesystem: AbstractFileSystem, path: str) -> dict[str, int | None]:
-    """Path → size of what matches but folders; `_NO_FILE` of what cannot be read."""
+    """Path → size of what matches but folders; `NO_FILE` of what cannot be read."""
     if _is_local(filesystem):
-        return {name: _NO_FILE if size is None else size for name, size in local_files(path).items()}
+        return dict(local_files(path))
     matches = filesystem.glob(path, detail=True)
     return {
-        name: info.get("size") if info["type"] == "file" else _NO_FILE
+        name: info.get("size") if info["type"] == "file" else NO_FILE
         for name, info in matches.items()
         if info["type"] != "directory"
     }

@@ -11,29 +11,31 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-__all__ = ["MAGIC", "local_files"]
+__all__ = ["MAGIC", "NO_FILE", "local_files"]
 
 #: What makes a part of a path a pattern.
 MAGIC = re.compile(r"[*?\[]")
+#: The size of what is there and is no file that can be read.
+NO_FILE = -1
 
 
-def local_files(pattern: str) -> dict[str, int | None]:
-    """Path → size in bytes of each file that matches an absolute pattern; None of what is not a regular file.
+def local_files(pattern: str) -> dict[str, int]:
+    """Path → size in bytes of each file that matches an absolute pattern; `NO_FILE` of what is not a regular file.
 
     Folders are none. Raises OSError for a folder that cannot be listed.
     """
-    found: dict[str, int | None] = {}
+    found: dict[str, int] = {}
     for path in _expand("/", [part for part in pattern.split("/") if part]):
         try:
             status = Path(path).stat()
         except FileNotFoundError:
             if posixpath.islink(path):
-                found[path] = None  # a link that leads nowhere
+                found[path] = NO_FILE  # a link that leads nowhere
             continue  # else it was removed meanwhile
         if not stat.S_ISDIR(status.st_mode):
-            found[path] = status.st_size if stat.S_ISREG(status.st_mode) else None
+            found[path] = status.st_size if stat.S_ISREG(status.st_mode) else NO_FILE
     return found
 
 
@@ -62,14 +64,14 @@ def _expand(folder: str, parts: list[str]) -> Iterator[str]:
 
 def _folders(folder: str) -> Iterator[str]:
     """The folder and all below it, each once; under its own name rather than a link's."""
-    here = posixpath.realpath(folder)
+    here = PurePosixPath(posixpath.realpath(folder))
     seen: set[str] = set()
     links = [folder]
     while links:
         # All without links first; what they lead to comes after, and only where nothing has come there.
         start = links.pop(0)
         leads_to = posixpath.realpath(start)
-        if start != folder and (leads_to in seen or f"{here}/".startswith(f"{leads_to}/".replace("//", "/"))):
+        if start != folder and here.is_relative_to(leads_to):
             continue
         waiting = [(start, leads_to)]
         while waiting:

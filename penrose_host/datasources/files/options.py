@@ -27,8 +27,9 @@ def _paths(value: Any) -> Any:
     return [os.fspath(path) if isinstance(path, os.PathLike) else path for path in value] if value else value
 
 
-#: A URL with a password, and its protocol.
-_PASSWORD = re.compile(r"(?:[^/]*::)?([\w+.-]+)://[^/@]*:[^/@]+@")
+#: A URL with a password, and its protocol; URLs can be chained, and then it may stand in any of them.
+_PASSWORD = re.compile(r"([\w+.-]+)://[^/@]*:[^/@]+@")
+_PROTOCOL = re.compile(r"([\w+.-]+)://")
 #: What file systems call their secrets.
 _SECRET = re.compile(
     r"password|passwd|passphrase|secret|token|credential|authorization|cookie|connection_string|"
@@ -123,16 +124,18 @@ class FilesOptions(Section):
         if not all(value):
             raise ValueError("a path is empty")
         for path in value:
-            if found := _PASSWORD.match(path):
+            if found := _PASSWORD.search(path):
                 raise ValueError(f"a URL holds a password: leave it out, and {_instead(found[1], 'password')}")
         return value
 
     @field_validator("storage_options")
     @classmethod
     def _no_secrets(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        protocols = [path.partition("://")[0] for path in info.data.get("path", ()) if "://" in path]
+        protocols = [protocol for path in info.data.get("path", ()) for protocol in _PROTOCOL.findall(path)]
         for name in _secrets(value):
             outer, _, inner = name.partition(".")
-            way = _instead(protocols[0] if protocols else "PROTOCOL", outer, as_json=bool(inner))
+            if inner and outer in protocols:  # of one URL in a chain
+                protocols, outer, inner = [outer], *inner.partition(".")[::2]
+            way = _instead(protocols[-1] if protocols else "PROTOCOL", outer, as_json=bool(inner))
             raise ValueError(f"`{name}` is a secret: leave it out, and {way}")
         return value
