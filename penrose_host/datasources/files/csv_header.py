@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penrose_host.datasources.files.byte_stream import BLOCK_BYTES
-from penrose_host.datasources.files.shapes import PEEK_BYTES, other_shape
+from penrose_host.datasources.files.shapes import other_shape
 from penrose_host.formats.csv_frames import CsvFramer
 from penrose_host.formats.csv_text import split_fields
 
@@ -33,7 +33,7 @@ def read_header(
         if spans or final:
             break
         if len(data) > max_row_bytes:
-            raise other_shape(file, data[:PEEK_BYTES], "csv") or _header_error(
+            raise other_shape(file, data, "csv") or _header_error(
                 file, f"the first row is longer than `max_row_bytes` ({max_row_bytes}) allows"
             )
         more = source.read(max(BLOCK_BYTES, len(data)))
@@ -47,7 +47,7 @@ def read_header(
     if not spans:
         return [], b""
     if spans[0].fault:
-        raise other_shape(file, data[:PEEK_BYTES], "csv") or _header_error(file, spans[0].fault)
+        raise other_shape(file, data, "csv") or _header_error(file, spans[0].fault)
     names = split_fields(data[spans[0].start : spans[0].stop], delimiter, options.quote)
     if options.column_names is not None:
         if len(options.column_names) != len(names):

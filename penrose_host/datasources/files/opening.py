@@ -33,15 +33,14 @@ def open_reader(
     handle: pa.NativeFile,
     options: FilesOptions,
     schema: pa.Schema,
-    origin: str = "the files before",
+    origin: str,
     *,
     grows: bool = False,
 ) -> FileReader | None:
     """A reader of the rows of an open file, with these columns. Raises SourceError where it is not of its format.
 
-    `origin`: which file the columns are those of.
-
-    None where the file is text that `grows`, and cannot be read yet: its header is not complete.
+    `origin`: which file the columns are those of. None where the file is text that `grows`, and cannot be read yet: its
+    header is not complete.
     """
     if form_of(file, options)[0] in ("parquet", "arrow"):
         source = _columnar(file, handle, options)
