@@ -220,8 +220,8 @@ ROW = {"ts": "2024-03-01T00:00:00", "user": "u1", "y": 1}
         (json.dumps(ROW).encode("utf-16"), "a.jsonl", "is text in UTF-16", "iconv -f UTF-16 -t UTF-8 a.jsonl"),
         (json.dumps(ROW).encode("utf-16-le"), "a.jsonl", "is text in UTF-16", "iconv"),
         ("user,y\nu1,1\n".encode("utf-16"), "a.csv", "is text in UTF-16", "iconv -f UTF-16 -t UTF-8 a.csv"),
-        (gzip.compress(json.dumps(ROW).encode()), "a.jsonl", "is compressed by gzip", "`compression: gz`"),
-        (gzip.compress(b"user,y\nu1,1\n"), "a.csv", "is compressed by gzip", "`compression: gz`"),
+        (gzip.compress(json.dumps(ROW).encode(), mtime=0), "a.jsonl", "is compressed by gzip", "`compression: gz`"),
+        (gzip.compress(b"user,y\nu1,1\n", mtime=0), "a.csv", "is compressed by gzip", "`compression: gz`"),
         (b"PAR1\x15\x04", "a.csv", "is a Parquet file", "`format: parquet`"),
     ],
 )
