@@ -174,7 +174,10 @@ WRONG: dict[Callable[[Path], dict[str, Any]], tuple[str, str]] = {
     text_as_number: (FIRST, "column 'kind' is string"),
     text_as_label: (FIRST, "column 'kind' is string"),
     number_as_time: (FIRST, "column 'price' is double"),
-    other_type_in_the_second_file: ("column 'ts' of DATA/b.parquet is string, not timestamp[us]", "column_types"),
+    other_type_in_the_second_file: (
+        "column 'ts' is string in DATA/b.parquet and timestamp[us] in DATA/a.csv; the rows 0 to 1 cannot be converted",
+        "set `column_types: {ts: string}`",
+    ),
     truncated_parquet: ("DATA/a.parquet is not a complete Parquet file: ", "replace the file"),
     altered_parquet: ("DATA/a.parquet cannot be read on from row 0: ", "replace the file"),
     empty_parquet: ("DATA/a.parquet is not a complete Parquet file: ", "replace the file"),
