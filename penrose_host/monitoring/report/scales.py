@@ -77,7 +77,11 @@ def event_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
     begin, end = (_month(micros) for micros in (low, high))
     dates = [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(-(-begin // months) * months, end + 1, months)]
     form = "%b %Y" if months < 12 else "%Y"
-    found = [(at, date.strftime(form)) for date in dates if low <= (at := (date - _EPOCH) / timedelta(microseconds=1))]
+    found = [
+        (at, date.strftime(form))
+        for date in dates
+        if low <= (at := (date - _EPOCH) / timedelta(microseconds=1)) <= high
+    ]
     return found or [(place, event_clock(place, form)) for place in (low, high)]
 
 
